@@ -1,0 +1,3 @@
+//! elf_core.
+
+pub mod write;

@@ -1,0 +1,118 @@
+//! Bytes to process and back.
+//!
+//! Each format is written and parsed here and nowhere else: [`minidump`], [`elf_core`], and the compressed
+//! [`container`] that either may be wrapped in. Nothing in this crate opens a file or a process; it takes bytes and
+//! gives bytes.
+//!
+//! A dump file, whatever its format, has three parts in this order: a *prologue* (everything that is known before the
+//! memory is read: headers, tables, threads, modules, facts), the *memory* (the bytes of all extents, one behind the
+//! other), and *attachments* (whole files, such as embedded program images). Only the prologue differs between
+//! formats. It is written in one pass to anything that takes bytes. Where memory turns out to be unreadable and the
+//! output can be written again, the prologue is written a second time, in the same place, with what is now known.
+#![forbid(unsafe_code)]
+
+pub mod container;
+pub mod elf_core;
+mod facts;
+pub mod minidump;
+
+use std::io::{self, Write};
+
+use bstr::BString;
+use effigy_process::{BuildId, ExtentList, Process};
+
+/// What a dump is to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Contents<'a> {
+    /// The process. What a kind of dump must not hold (a triage dump's environment, say) has been taken out already.
+    pub process: &'a Process,
+    /// Its memory.
+    pub extents: &'a ExtentList,
+    /// MINIDUMP_TYPE bits that say what is inside (the `Flags` of a minidump's header).
+    pub minidump_type: u64,
+    /// Files that follow the memory.
+    pub attachments: &'a [Attachment],
+}
+
+/// A file embedded in the dump, behind the memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// Its path in the target's file system.
+    pub name: BString,
+    /// Its build id, for program images.
+    pub build_id: Option<BuildId>,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+/// A format that a dump can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Minidump.
+    Minidump,
+    /// ELF core.
+    ElfCore,
+}
+
+impl Format {
+    /// The length in bytes of the prologue for `contents`, padding to the data's alignment not included.
+    ///
+    /// # Errors
+    /// When the contents cannot be expressed in the format.
+    pub fn prologue_size(self, contents: &Contents<'_>) -> Result<u64, WriteError> {
+        match self {
+            Self::Minidump => minidump::write::prologue_size(contents),
+            Self::ElfCore => elf_core::write::prologue_size(contents),
+        }
+    }
+
+    /// Writes the prologue, padded with zeros to exactly `data_offset` bytes: the file offset at which the memory
+    /// begins, a multiple of the target's page size and no less than [`prologue_size`](Self::prologue_size).
+    ///
+    /// # Errors
+    /// When the output fails, or the contents do not fit.
+    pub fn write_prologue(
+        self,
+        contents: &Contents<'_>,
+        data_offset: u64,
+        out: &mut dyn Write,
+    ) -> Result<(), WriteError> {
+        match self {
+            Self::Minidump => minidump::write::write_prologue(contents, data_offset, out),
+            Self::ElfCore => elf_core::write::write_prologue(contents, data_offset, out),
+        }
+    }
+}
+
+/// Why a dump could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The output failed.
+    #[error("writing the dump's headers")]
+    Output(#[from] io::Error),
+    /// The prologue does not fit in the room that was reserved for it.
+    #[error("the dump's headers need {needed} bytes and only {reserved} are reserved for them")]
+    PrologueTooLarge {
+        /// Bytes that it needs.
+        needed: u64,
+        /// Bytes that there are.
+        reserved: u64,
+    },
+    /// A minidump's headers reach beyond what its 32-bit offsets can express.
+    #[error("the dump's headers take {size} bytes, more than a minidump's 32-bit offsets can express; write an ELF core instead")]
+    BeyondMinidump {
+        /// Their length in bytes.
+        size: u64,
+    },
+    /// The format cannot express this architecture.
+    #[error("{format} has no register layout for {architecture:?}; write {instead} instead")]
+    Architecture {
+        /// The format.
+        format: &'static str,
+        /// The process's architecture.
+        architecture: effigy_process::Architecture,
+        /// A format that can.
+        instead: &'static str,
+    },
+}

@@ -1,0 +1,3 @@
+//! minidump.
+
+pub mod write;

@@ -1,0 +1,145 @@
+//! What a dump does not hold although one might look for it there, and why.
+
+use std::fmt;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::{AddressRange, ThreadId};
+
+/// Something that could not be, or was not to be, captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// What is missing.
+    pub subject: GapSubject,
+    /// Why.
+    pub reason: GapReason,
+    /// More for a human: the name of the region, the system's error text. May be empty.
+    pub detail: String,
+}
+
+/// What a gap is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GapSubject {
+    /// A range of memory.
+    Memory(AddressRange),
+    /// The registers of a thread.
+    Registers(ThreadId),
+    /// A fact about the process or the system, named by where it would come from, such as `limits` or `fd/7`.
+    Fact(String),
+}
+
+/// Why something is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GapReason {
+    /// The program asked for it with `madvise(MADV_DONTDUMP)`.
+    DontDump,
+    /// Memory of `memfd_secret(2)`, which the kernel shows to nobody but the program.
+    SecretMemory,
+    /// A device's memory (`VM_IO`, `VM_PFNMAP`): reading it may have effects.
+    DeviceMemory,
+    /// The kernel's own clock pages (vvar), unreadable from outside.
+    KernelData,
+    /// A guard page: there to be never read (`MADV_GUARD_INSTALL`).
+    GuardPage,
+    /// Over the asked-for size limit.
+    SizeLimit,
+    /// The largest area of private memory, left out of a miniplus dump.
+    LargestArea,
+    /// Left out because the dump is to hold no secrets (triage).
+    Redacted,
+    /// The page lies past the end of its file, or its storage failed, or it is poisoned: the read failed.
+    Unreadable,
+    /// effigy lacks a right that it would have needed.
+    NotPermitted,
+    /// The thread was in uninterruptible sleep and did not stop in time.
+    UninterruptibleSleep,
+    /// Another tracer holds the threads and a dump without registers was asked for.
+    AlreadyTraced,
+    /// It ended while it was being looked at.
+    Ended,
+    /// This system does not offer it.
+    Unsupported,
+}
+
+impl GapReason {
+    /// Whether the dump is the poorer for it against what its kind promises. Gaps that the program or the user asked
+    /// for, and pages that no one could ever read, are no loss.
+    #[must_use]
+    pub fn is_loss(self) -> bool {
+        matches!(
+            self,
+            Self::Unreadable | Self::NotPermitted | Self::UninterruptibleSleep | Self::AlreadyTraced | Self::Ended
+        )
+    }
+
+    /// Stable name for JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DontDump => "dontdump",
+            Self::SecretMemory => "secret_memory",
+            Self::DeviceMemory => "device_memory",
+            Self::KernelData => "kernel_data",
+            Self::GuardPage => "guard_page",
+            Self::SizeLimit => "size_limit",
+            Self::LargestArea => "largest_area",
+            Self::Redacted => "redacted",
+            Self::Unreadable => "unreadable",
+            Self::NotPermitted => "not_permitted",
+            Self::UninterruptibleSleep => "uninterruptible_sleep",
+            Self::AlreadyTraced => "already_traced",
+            Self::Ended => "ended",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+impl fmt::Display for GapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DontDump => "the program excludes it from dumps (MADV_DONTDUMP)",
+            Self::SecretMemory => "secret memory (memfd_secret)",
+            Self::DeviceMemory => "device memory",
+            Self::KernelData => "the kernel's own data pages",
+            Self::GuardPage => "guard page",
+            Self::SizeLimit => "left out to stay under the size limit",
+            Self::LargestArea => "the largest private area, left out of a miniplus dump",
+            Self::Redacted => "left out of a triage dump",
+            Self::Unreadable => "could not be read",
+            Self::NotPermitted => "not permitted",
+            Self::UninterruptibleSleep => "the thread is in uninterruptible sleep",
+            Self::AlreadyTraced => "another tracer holds the process",
+            Self::Ended => "ended during the capture",
+            Self::Unsupported => "not offered by this system",
+        })
+    }
+}
+
+/// `{"subject":"memory","start":"0x…","end":"0x…","reason":"unreadable","loss":true,"detail":"…"}`, or `"tid"` or
+/// `"fact"` in place of the bounds.
+impl Serialize for Gap {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match &self.subject {
+            GapSubject::Memory(range) => {
+                map.serialize_entry("subject", "memory")?;
+                map.serialize_entry("start", &range.start())?;
+                map.serialize_entry("end", &range.end())?;
+            }
+            GapSubject::Registers(tid) => {
+                map.serialize_entry("subject", "registers")?;
+                map.serialize_entry("tid", &tid.0)?;
+            }
+            GapSubject::Fact(name) => {
+                map.serialize_entry("subject", "fact")?;
+                map.serialize_entry("fact", name)?;
+            }
+        }
+        map.serialize_entry("reason", self.reason.as_str())?;
+        map.serialize_entry("loss", &self.reason.is_loss())?;
+        map.serialize_entry("detail", &self.detail)?;
+        map.end()
+    }
+}

@@ -1,0 +1,216 @@
+//! The process itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use bstr::BString;
+use serde::Serialize;
+
+use crate::{Address, Architecture, BuildId, Fault, Gap, Handle, Module, Region, System, Thread, ThreadId};
+
+/// A process's id, as seen from where effigy runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ProcessId(pub u32);
+
+impl fmt::Display for ProcessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Who the process is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// Its id.
+    pub pid: ProcessId,
+    /// Its ids in nested PID namespaces, outermost first (`NSpid`); one entry when it is in ours.
+    pub namespace_pids: Vec<u32>,
+    /// Its parent's id.
+    pub parent: ProcessId,
+    /// Its process group.
+    pub group: u32,
+    /// Its session.
+    pub session: u32,
+    /// Short name (`comm`, 15 bytes at most).
+    pub name: BString,
+    /// Path of the executable, without the ` (deleted)` mark; empty when it cannot be read.
+    pub executable: BString,
+    /// Whether the executable's file was deleted or replaced.
+    pub executable_deleted: bool,
+    /// Build id of the executable.
+    pub build_id: Option<BuildId>,
+    /// When it started.
+    pub started: SystemTime,
+    /// From the system's start to the process's.
+    pub started_since_boot: Duration,
+    /// Time in user mode, all threads.
+    pub user_time: Duration,
+    /// Time in the kernel, all threads.
+    pub kernel_time: Duration,
+    /// Bottom of the main thread's stack at start (`startstack` of proc_pid_stat(5)): arguments and environment lie
+    /// above it. 0 when not known.
+    pub start_stack: Address,
+}
+
+/// Whose rights the process has, from `/proc/PID/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+pub struct Credentials {
+    /// Real, effective, saved and file-system user id.
+    pub uid: [u32; 4],
+    /// Real, effective, saved and file-system group id.
+    pub gid: [u32; 4],
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Capability masks by the name in `status`: `CapInh`, `CapPrm`, `CapEff`, `CapBnd`, `CapAmb`.
+    pub capabilities: BTreeMap<String, u64>,
+    /// `no_new_privs`.
+    pub no_new_privileges: bool,
+    /// seccomp(2) mode: 0 off, 1 strict, 2 filter.
+    pub seccomp: u32,
+    /// Number of seccomp filters.
+    pub seccomp_filters: u32,
+    /// Security module's label (`attr/current`), empty for none.
+    pub security_label: String,
+}
+
+/// A resource limit: one line of `/proc/PID/limits`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    /// Name as the kernel prints it, such as `Max open files`.
+    pub name: String,
+    /// Soft limit; `None` for unlimited.
+    pub soft: Option<u64>,
+    /// Hard limit; `None` for unlimited.
+    pub hard: Option<u64>,
+    /// Units as the kernel prints them; may be empty.
+    pub units: String,
+}
+
+/// A namespace that the process is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Namespace {
+    /// `mnt`, `pid`, `net`, …
+    pub kind: String,
+    /// Its inode.
+    pub inode: u64,
+    /// Whether effigy is in the same one.
+    pub same_as_ours: bool,
+}
+
+/// Memory of the process in bytes, from `/proc/PID/status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+pub struct MemoryCounters {
+    /// Address space (`VmSize`).
+    pub size: u64,
+    /// Its peak (`VmPeak`).
+    pub peak_size: u64,
+    /// Resident (`VmRSS`).
+    pub resident: u64,
+    /// Its peak (`VmHWM`).
+    pub peak_resident: u64,
+    /// Resident anonymous (`RssAnon`).
+    pub resident_anonymous: u64,
+    /// Resident file pages (`RssFile`).
+    pub resident_file: u64,
+    /// Resident shared memory (`RssShmem`).
+    pub resident_shared: u64,
+    /// Swapped out (`VmSwap`).
+    pub swapped: u64,
+    /// Locked (`VmLck`).
+    pub locked: u64,
+    /// Page tables (`VmPTE`).
+    pub page_tables: u64,
+    /// Private writable (`VmData`).
+    pub data: u64,
+}
+
+/// Page faults so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+pub struct PageFaults {
+    /// Without disk.
+    pub minor: u64,
+    /// With disk.
+    pub major: u64,
+}
+
+/// Files that the kernel offers about process and system, as it prints them; empty where one could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TextFiles {
+    /// `/proc/cpuinfo`.
+    pub cpuinfo: BString,
+    /// `/proc/PID/status`.
+    pub status: BString,
+    /// `/etc/lsb-release` or `/etc/os-release`, of the target's root.
+    pub release: BString,
+    /// `/proc/PID/cmdline`: arguments, each ended by a zero byte.
+    pub command_line: BString,
+    /// `/proc/PID/environ`: variables, each ended by a zero byte.
+    pub environment: BString,
+    /// `/proc/PID/auxv`: the auxiliary vector, binary.
+    pub auxv: BString,
+    /// `/proc/PID/limits`.
+    pub limits: BString,
+    /// `/proc/PID/stat`.
+    pub stat: BString,
+    /// `/proc/uptime`.
+    pub uptime: BString,
+    /// `/proc/PID/cgroup`.
+    pub cgroup: BString,
+}
+
+/// A process at one instant.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The system that it runs on.
+    pub system: System,
+    /// Its architecture, which is not the system's for a 32-bit program.
+    pub architecture: Architecture,
+    /// Who it is.
+    pub identity: Identity,
+    /// When it was captured.
+    pub captured: SystemTime,
+    /// Whose rights it has.
+    pub credentials: Credentials,
+    /// Its resource limits.
+    pub limits: Vec<Limit>,
+    /// Its namespaces.
+    pub namespaces: Vec<Namespace>,
+    /// Its memory.
+    pub counters: MemoryCounters,
+    /// Its page faults.
+    pub page_faults: PageFaults,
+    /// Its threads, by rising id.
+    pub threads: Vec<Thread>,
+    /// Its modules, by rising address.
+    pub modules: Vec<Module>,
+    /// Its regions, by rising address.
+    pub regions: Vec<Region>,
+    /// Its open handles.
+    pub handles: Vec<Handle>,
+    /// What it died of, if it did.
+    pub fault: Option<Fault>,
+    /// The thread that a debugger shows first: the one at fault, else the main thread, else any.
+    pub selected: Option<ThreadId>,
+    /// The kernel's text files.
+    pub files: TextFiles,
+    /// Who took the dump, with what command line, by which trigger; free text.
+    pub comment: String,
+    /// What could not be captured.
+    pub gaps: Vec<Gap>,
+}
+
+impl Process {
+    /// The region that holds `address`.
+    #[must_use]
+    pub fn region_at(&self, address: Address) -> Option<&Region> {
+        let after = self.regions.partition_point(|region| region.range.end() <= address);
+        self.regions.get(after).filter(|region| region.range.contains(address))
+    }
+
+    /// The module whose image holds `address`.
+    #[must_use]
+    pub fn module_at(&self, address: Address) -> Option<&Module> {
+        self.modules.iter().find(|module| module.range.contains(address))
+    }
+}
