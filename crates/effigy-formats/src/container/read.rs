@@ -1,0 +1,225 @@
+//! Reading the container by offset. Its bytes are not trusted.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use zerocopy::FromBytes;
+use zstd::bulk::Decompressor;
+
+use super::layout::{
+    CHECKSUM_SIZE, Entry, FOOTER_MAGIC, FRAME_MAGIC, Footer, HAS_CHECKSUMS, RESERVED, SkippableHeader, TABLE_MAGIC,
+};
+
+/// The longest frame that is read, in bytes of contents. Those that effigy writes have 4 MiB; a frame of a few bytes may
+/// claim, and give, very many.
+const MAX_CONTENTS: u32 = 64 << 20;
+
+/// Frames that are kept: a stack, the heap and two modules' headers are read in turn.
+const CACHED_FRAMES: usize = 4;
+
+/// Why a container, or a part of it, cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContainerError {
+    /// It does not begin as zstd does.
+    #[error("not compressed with zstd")]
+    NotZstd,
+    /// Ordinary zstd, of which parts cannot be read without all that is before them.
+    #[error("compressed with zstd, but without the table that lets parts be read; decompress it first (zstd -d)")]
+    NoSeekTable,
+    /// The table makes no sense.
+    #[error("the table of the compressed file is damaged: {what}")]
+    BadSeekTable {
+        /// In which way.
+        what: &'static str,
+    },
+    /// A frame claims to hold more than is reasonable.
+    #[error("frame {frame} of the compressed file claims to hold {size} bytes, more than is accepted")]
+    FrameTooLarge {
+        /// Its number, from 0.
+        frame: usize,
+        /// Bytes that it claims to hold.
+        size: u32,
+    },
+    /// A frame cannot be decompressed, or its checksum is wrong.
+    #[error("decompressing frame {frame} of the compressed file")]
+    Corrupt {
+        /// Its number, from 0.
+        frame: usize,
+        /// What zstd says.
+        source: io::Error,
+    },
+    /// A frame does not hold as much as the table says.
+    #[error("frame {frame} of the compressed file holds {actual} bytes where its table says {expected}")]
+    WrongLength {
+        /// Its number, from 0.
+        frame: usize,
+        /// Bytes that the table says.
+        expected: u32,
+        /// Bytes that it holds.
+        actual: usize,
+    },
+}
+
+/// A container whose contents are read by offset. It may be read from several threads at once.
+#[derive(Debug)]
+pub struct SeekableReader<'a> {
+    bytes: &'a [u8],
+    frames: Vec<Frame>,
+    /// Bytes of all contents.
+    contents: u64,
+    /// Contents of the frames used last, the latest first.
+    cache: Mutex<VecDeque<(usize, Arc<Vec<u8>>)>>,
+}
+
+/// Where a frame lies.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    /// In the file.
+    at: usize,
+    compressed: u32,
+    /// In the contents.
+    start: u64,
+    contents: u32,
+}
+
+impl<'a> SeekableReader<'a> {
+    /// Reads the table of a container, which is all of `bytes`.
+    ///
+    /// # Errors
+    /// When it is no container, or its table is damaged.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, ContainerError> {
+        let (table, entry_size) = table(bytes)?;
+        // As many entries as there are bytes for them, so this is bounded by the file's own length.
+        let mut frames = Vec::with_capacity(table.len() / entry_size);
+        let (mut at, mut start) = (0usize, 0u64);
+        for entry in table.chunks_exact(entry_size) {
+            let (entry, _) = Entry::read_from_prefix(entry).map_err(|_| bad("an entry is cut short"))?;
+            let frame = Frame { at, compressed: entry.compressed.get(), start, contents: entry.contents.get() };
+            at = usize::try_from(frame.compressed)
+                .ok()
+                .and_then(|size| at.checked_add(size))
+                .ok_or(bad("its frames are longer than the file"))?;
+            start = start.checked_add(u64::from(frame.contents)).ok_or(bad("its contents are too long"))?;
+            frames.push(frame);
+        }
+        if at != bytes.len() - table.len() - size_of::<SkippableHeader>() - size_of::<Footer>() {
+            return Err(bad("its frames are not as long as the file"));
+        }
+        Ok(Self { bytes, frames, contents: start, cache: Mutex::default() })
+    }
+
+    /// Length of the contents in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.contents
+    }
+
+    /// Whether there are no contents.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.contents == 0
+    }
+
+    /// Number of frames.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Fills `buffer` with the contents at `offset`, and says how many bytes there were: fewer than asked for only at the
+    /// contents' end.
+    ///
+    /// # Errors
+    /// When a frame that is needed is damaged.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, ContainerError> {
+        let mut done = 0;
+        let mut number = self.frames.partition_point(|frame| frame.start + u64::from(frame.contents) <= offset);
+        while let Some(frame) = self.frames.get(number).filter(|_| done < buffer.len()) {
+            let contents = self.contents_of(number)?;
+            let skip = (offset + done as u64).saturating_sub(frame.start);
+            let from = usize::try_from(skip).ok().and_then(|skip| contents.get(skip..)).unwrap_or_default();
+            let count = from.len().min(buffer.len() - done);
+            buffer[done..done + count].copy_from_slice(&from[..count]);
+            done += count;
+            number += 1;
+        }
+        Ok(done)
+    }
+
+    fn contents_of(&self, number: usize) -> Result<Arc<Vec<u8>>, ContainerError> {
+        if let Some(contents) = self.cached(number) {
+            return Ok(contents);
+        }
+        // Outside the lock: two threads may decompress the same frame, which is better than waiting for each other.
+        let contents = Arc::new(self.decompress(number)?);
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.truncate(CACHED_FRAMES - 1);
+        cache.push_front((number, Arc::clone(&contents)));
+        Ok(contents)
+    }
+
+    fn cached(&self, number: usize) -> Option<Arc<Vec<u8>>> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = cache.iter().position(|(cached, _)| *cached == number)?;
+        let entry = cache.remove(place)?;
+        let contents = Arc::clone(&entry.1);
+        cache.push_front(entry);
+        Some(contents)
+    }
+
+    fn decompress(&self, number: usize) -> Result<Vec<u8>, ContainerError> {
+        let frame = self.frames[number];
+        if frame.contents > MAX_CONTENTS {
+            return Err(ContainerError::FrameTooLarge { frame: number, size: frame.contents });
+        }
+        let corrupt = |source| ContainerError::Corrupt { frame: number, source };
+        // Within the file: `new` added the lengths up.
+        let compressed = &self.bytes[frame.at..frame.at + frame.compressed as usize];
+        let contents = Decompressor::new()
+            .and_then(|mut decompressor| decompressor.decompress(compressed, frame.contents as usize))
+            .map_err(corrupt)?;
+        if contents.len() != frame.contents as usize {
+            let (expected, actual) = (frame.contents, contents.len());
+            return Err(ContainerError::WrongLength { frame: number, expected, actual });
+        }
+        Ok(contents)
+    }
+}
+
+/// The entries of the table and the length of one.
+fn table(bytes: &[u8]) -> Result<(&[u8], usize), ContainerError> {
+    let (rest, footer) = Footer::read_from_suffix(bytes).map_err(|_| without_table(bytes))?;
+    if footer.magic.get() != FOOTER_MAGIC {
+        return Err(without_table(bytes));
+    }
+    if footer.descriptor & RESERVED != 0 {
+        return Err(bad("reserved bits are set"));
+    }
+    let checksum = if footer.descriptor & HAS_CHECKSUMS != 0 { CHECKSUM_SIZE } else { 0 };
+    let entry_size = size_of::<Entry>() + checksum;
+    let split = usize::try_from(footer.frames.get())
+        .ok()
+        .and_then(|frames| frames.checked_mul(entry_size))
+        .and_then(|size| rest.len().checked_sub(size))
+        .ok_or(bad("it is longer than the file"))?;
+    let (rest, entries) = rest.split_at(split);
+    let (_, header) = SkippableHeader::read_from_suffix(rest).map_err(|_| bad("its beginning is missing"))?;
+    if header.magic.get() != TABLE_MAGIC || header.size.get() as usize != entries.len() + size_of::<Footer>() {
+        return Err(bad("it does not begin where its end says"));
+    }
+    Ok((entries, entry_size))
+}
+
+/// What a file without a table is.
+fn without_table(bytes: &[u8]) -> ContainerError {
+    match bytes.first_chunk() {
+        Some(magic) if u32::from_le_bytes(*magic) == FRAME_MAGIC => ContainerError::NoSeekTable,
+        _ => ContainerError::NotZstd,
+    }
+}
+
+fn bad(what: &'static str) -> ContainerError {
+    ContainerError::BadSeekTable { what }
+}
