@@ -1,0 +1,195 @@
+//! Tools run in turn on one target, round after round, so that what disturbs the machine disturbs them all.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use super::arena::Arena;
+use super::contender::Contender;
+use super::gauge::Gauged;
+use super::spread::Spread;
+use super::target::{Target, end_group};
+
+/// One run of one tool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) wall: Duration,
+    /// The longest gap in the target's heartbeat.
+    pub(crate) pause: Duration,
+    /// What effigy says of the pause itself.
+    pub(crate) own_pause: Option<Duration>,
+    pub(crate) disk_bytes: u64,
+    pub(crate) peak_rss_bytes: u64,
+}
+
+/// A tool and how it did, round by round.
+pub(crate) struct Entrant {
+    pub(crate) contender: Contender,
+    rounds: Vec<Sample>,
+    /// Why it is out.
+    pub(crate) failure: Option<String>,
+}
+
+impl Entrant {
+    /// The spread of one measure over all rounds; nothing if the tool failed in any of them.
+    pub(crate) fn spread(&self, measure: impl Fn(&Sample) -> f64) -> Option<Spread> {
+        if self.failure.is_some() { None } else { Spread::of(self.rounds.iter().map(measure)) }
+    }
+
+    pub(crate) fn wall(&self) -> Option<Spread> {
+        self.spread(|sample| sample.wall.as_secs_f64())
+    }
+
+    /// Wall time in relation to another's in the same round.
+    pub(crate) fn wall_against(&self, other: &Self) -> Option<Spread> {
+        if self.failure.is_some() || other.failure.is_some() {
+            return None;
+        }
+        let pairs = self.rounds.iter().zip(&other.rounds);
+        Spread::of(pairs.map(|(own, other)| own.wall.as_secs_f64() / other.wall.as_secs_f64()))
+    }
+}
+
+/// Longer than any tool needs for what is asked here.
+const EACH_WITHIN: Duration = Duration::from_secs(900);
+
+/// Runs every tool once a round; each round begins with the next tool.
+pub(crate) fn hold(arena: &Arena, target: &Target, contenders: Vec<Contender>, rounds: u32) -> Result<Vec<Entrant>> {
+    let enter = |contender| Entrant { contender, rounds: Vec::new(), failure: None };
+    let mut entrants: Vec<_> = contenders.into_iter().map(enter).collect();
+    let count = entrants.len();
+    for round in 0..usize::try_from(rounds)? {
+        for turn in 0..count {
+            let entrant = &mut entrants[(round + turn) % count];
+            if entrant.failure.is_some() {
+                continue;
+            }
+            let result = run_once(arena, target, &entrant.contender)?;
+            tell(round, rounds, entrant.contender.name, &result);
+            match result {
+                Ok(sample) => entrant.rounds.push(sample),
+                Err(failure) => entrant.failure = Some(failure),
+            }
+        }
+    }
+    arena.clear()?;
+    Ok(entrants)
+}
+
+fn tell(round: usize, rounds: u32, name: &str, result: &Result<Sample, String>) {
+    let turn = format!("round {}/{rounds}  {name:<24}", round + 1);
+    match result {
+        Ok(sample) => println!(
+            "{turn} {:>8.3} s  pause {:>9.1} ms  {:>8.1} MB on disk  {:>7.1} MB memory",
+            sample.wall.as_secs_f64(),
+            sample.pause.as_secs_f64() * 1e3,
+            megabytes(sample.disk_bytes),
+            megabytes(sample.peak_rss_bytes),
+        ),
+        Err(failure) => println!("{turn} {failure}"),
+    }
+}
+
+/// One measured run. An outer error ends the benchmark; an inner one is the tool's own.
+pub(crate) fn run_once(arena: &Arena, target: &Target, tool: &Contender) -> Result<Result<Sample, String>> {
+    arena.clear()?;
+    let report = arena.memory().join("gauged");
+    let said = arena.memory().join("said");
+    let complained = arena.memory().join("complained");
+    let _ = fs::remove_file(&report);
+    let mut gauge = Command::new("/proc/self/exe");
+    gauge.args(["gauge", "--settle", &target.pid().to_string(), "--report"]).arg(&report).arg("--");
+    gauge.args(tool.command_line(target.pid(), arena.output())).env("PATH", arena.search_path());
+    gauge.stdin(Stdio::null()).stdout(File::create(&said)?).stderr(File::create(&complained)?);
+    target.heartbeat().reset()?;
+    let ended = wait_for(arena, gauge.process_group(0).spawn().context("cannot start a run")?)?;
+    let pause = target.heartbeat().longest_gap()?;
+    if !ended {
+        return Ok(Err(format!("failed: {}", last_line(&complained))));
+    }
+    let gauged: Gauged = serde_json::from_slice(&fs::read(&report).context("a run left no report")?)?;
+    let disk_bytes = blocks_in(arena.output())?;
+    Ok(match gauged.exit {
+        Some(0) if disk_bytes == 0 => Err(format!("wrote nothing: {}", last_line(&complained))),
+        Some(0) => Ok(Sample {
+            wall: Duration::from_micros(gauged.wall_us),
+            pause,
+            own_pause: own_pause(&said),
+            disk_bytes,
+            peak_rss_bytes: gauged.peak_rss_bytes,
+        }),
+        code => Err(format!("failed ({}): {}", exit_of(code), last_line(&complained))),
+    })
+}
+
+/// Waits for a run, and ends it with all its children when we are asked to end.
+fn wait_for(arena: &Arena, child: Child) -> Result<bool> {
+    let mut guarded = Guarded(child);
+    let started = Instant::now();
+    loop {
+        if let Some(status) = guarded.0.try_wait().context("cannot wait for a run")? {
+            return Ok(status.success());
+        }
+        arena.interrupt().check()?;
+        if started.elapsed() > EACH_WITHIN {
+            bail!("a run has not ended within {} s", EACH_WITHIN.as_secs());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        end_group(&mut self.0);
+    }
+}
+
+/// The part of effigy's own report that is compared with the heartbeat.
+#[derive(Deserialize)]
+struct Said {
+    pause_us: u64,
+}
+
+fn own_pause(said: &Path) -> Option<Duration> {
+    let text = fs::read(said).ok()?;
+    let said: Said = serde_json::from_slice(&text).ok()?;
+    Some(Duration::from_micros(said.pause_us))
+}
+
+/// What the files in a folder take on the disk; holes take nothing.
+fn blocks_in(folder: &Path) -> Result<u64> {
+    // Blocks of what is not yet on its way to the disk are not all counted yet.
+    rustix::fs::sync();
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder).context("cannot list the output folder")? {
+        bytes += entry?.metadata().context("cannot look at a dump")?.blocks() * 512;
+    }
+    Ok(bytes)
+}
+
+fn exit_of(code: Option<i32>) -> String {
+    code.map_or_else(|| "by a signal".to_owned(), |code| format!("exit code {code}"))
+}
+
+fn last_line(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(64 << 10).read_to_end(&mut bytes));
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.lines().rev().find(|line| !line.trim().is_empty());
+    line.filter(|_| read.is_ok()).unwrap_or("no message").to_owned()
+}
+
+/// For people; 1 MB is 1,000,000 bytes.
+pub(crate) fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
