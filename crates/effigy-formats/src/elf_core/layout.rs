@@ -97,7 +97,7 @@ pub(super) mod effigy {
 
 /// The width of a file's addresses and offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub enum Class {
     /// `ELFCLASS32`.
     Elf32,
     /// `ELFCLASS64`.
@@ -152,7 +152,7 @@ pub(super) fn machine(architecture: Architecture) -> (u16, u32) {
 macro_rules! on_disk {
     ($($(#[$about:meta])* struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* })*) => {
         $($(#[$about])*
-        #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+        #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
         #[repr(C)]
         pub(super) struct $name { $($(#[$doc])* pub(super) $field: $type,)* })*
     };

@@ -214,3 +214,31 @@ fn gdb_and_lldb_read_an_i386_core() {
         assert!(said.contains("PRSTATUS") && said.contains("fault address: 0x10") && said.contains("PRXFPREG"));
     }
 }
+
+/// Other architectures' cores; this machine's debuggers know enough of them to list threads.
+#[test]
+fn lldb_reads_cores_of_other_architectures() {
+    for (architecture, name) in [(Architecture::Aarch64, "aarch64"), (Architecture::Riscv64, "riscv64")] {
+        let mut process = bare();
+        process.architecture = architecture;
+        for thread in &mut process.threads {
+            let registers = thread.registers.as_mut().unwrap();
+            registers.architecture = architecture;
+            let mut general = vec![0; architecture.general_size()];
+            let counter = if architecture == Architecture::Aarch64 { 32 * 8 } else { 0 };
+            general[counter..counter + 8].copy_from_slice(&0x40_0010u64.to_le_bytes());
+            registers.sets[0].bytes = effigy_process::CompactBytes::new(&general);
+        }
+        let Some(said) = lldb(name, &["thread list"], &written(&process)) else { return };
+        assert!(said.contains(&format!("({name})")) && said.contains("tid = 101, 0x0000000000400010"), "{name}");
+    }
+}
+
+#[test]
+fn a_core_without_any_registers_opens() {
+    let mut process = sample::process();
+    process.threads.clear();
+    let commands = ["x/1bx 0x602000"];
+    let Some(said) = gdb("no_threads", &commands, &written(&process)) else { return };
+    assert!(said.contains("0x602000:\t0x02"));
+}

@@ -147,7 +147,7 @@ fn identity() -> Identity {
 
 /// The whole core, memory and all: each page holds the low byte of its number.
 pub(super) fn core(process: &Process, extents: &ExtentList) -> Vec<u8> {
-    let contents = Contents { process, extents, minidump_type: 2, attachments: &[] };
+    let contents = Contents { process, extents, gaps: &process.gaps, minidump_type: 2, attachments: &[] };
     let offset = Format::ElfCore.prologue_size(&contents).unwrap().next_multiple_of(PAGE);
     let mut out = Vec::new();
     Format::ElfCore.write_prologue(&contents, offset, &mut out).unwrap();

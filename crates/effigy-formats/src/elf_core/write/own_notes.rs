@@ -15,7 +15,7 @@ pub(super) fn write(contents: &Contents<'_>, data_offset: u64, notes: &mut Notes
     let process = contents.process;
     let facts = Facts::new(process);
     notes.stream(OWNER_EFFIGY, effigy::FACTS, |out| json(&facts, out))?;
-    notes.stream(OWNER_EFFIGY, effigy::GAPS, |out| json(&process.gaps, out))?;
+    notes.stream(OWNER_EFFIGY, effigy::GAPS, |out| json(&contents.gaps, out))?;
     if !contents.attachments.is_empty() {
         let offset = data_offset.saturating_add(contents.extents.bytes());
         notes.stream(OWNER_EFFIGY, effigy::ATTACHMENTS, |out| attachments(contents.attachments, offset, out))?;

@@ -1,13 +1,14 @@
 //! Tests of the writer against its own promises. Other tools' opinions: `elf_core::oracle_tests`.
 
-use effigy_process::{Address, Extent, ExtentList, Process};
+use effigy_process::{Address, Architecture, Extent, ExtentList, GapReason, NoRegisters, Process, ThreadId, note};
 
+use crate::elf_core::read::{Class, Core};
 use crate::elf_core::sample;
 pub(super) use crate::elf_core::sample::region;
 use crate::{Attachment, Contents, Format, WriteError};
 
 fn contents<'a>(process: &'a Process, extents: &'a ExtentList, attachments: &'a [Attachment]) -> Contents<'a> {
-    Contents { process, extents, minidump_type: 2, attachments }
+    Contents { process, extents, gaps: &process.gaps, minidump_type: 2, attachments }
 }
 
 #[test]
@@ -37,10 +38,66 @@ fn a_place_that_is_too_small_is_refused() {
 #[test]
 fn an_address_beyond_a_32_bit_core_is_refused() {
     let mut process = sample::process();
-    process.architecture = effigy_process::Architecture::X86;
+    process.architecture = Architecture::X86;
     let mut extents = ExtentList::new(4096);
     let range = effigy_process::AddressRange::sized(Address(0), 1 << 32);
     extents.push(Extent { range, content: effigy_process::Content::Zeros }, true);
     let contents = contents(&process, &extents, &[]);
     assert!(Format::ElfCore.prologue_size(&contents).is_err());
+}
+
+/// Thread ids of the `NT_PRSTATUS` notes of a core, and the length of the first.
+fn statuses(process: &Process) -> (Vec<u32>, usize) {
+    let bytes = sample::core(process, &sample::extents());
+    let core = Core::parse(&bytes).unwrap();
+    let pid_at = if core.class() == Class::Elf64 { 32 } else { 24 };
+    let notes: Vec<_> =
+        core.notes().map(Result::unwrap).filter(|note| note.owner == "CORE" && note.kind == note::PRSTATUS).collect();
+    let tid = |bytes: &[u8]| u32::from_le_bytes(bytes[pid_at..pid_at + 4].try_into().unwrap());
+    (notes.iter().map(|note| tid(note.description)).collect(), notes.first().map_or(0, |note| note.description.len()))
+}
+
+/// Sizes of `struct elf_prstatus` in Linux 6.18.
+#[test]
+fn a_thread_is_as_long_as_the_kernels() {
+    for (architecture, size) in [
+        (Architecture::X86, 144),
+        (Architecture::X86_64, 336),
+        (Architecture::Arm, 148),
+        (Architecture::Aarch64, 392),
+        (Architecture::Riscv64, 376),
+    ] {
+        let mut process = sample::process();
+        process.architecture = architecture;
+        for thread in &mut process.threads {
+            thread.registers.as_mut().unwrap().architecture = architecture;
+        }
+        assert_eq!(statuses(&process), (vec![101, 100, 102], size), "{architecture:?}");
+    }
+}
+
+#[test]
+fn threads_without_registers_are_left_out() {
+    let mut process = sample::process();
+    let none = NoRegisters { reason: GapReason::UninterruptibleSleep, detail: String::new() };
+    process.threads[1].registers = Err(none.clone());
+    assert_eq!(statuses(&process).0, [100, 102], "the selected thread has none, so the first that has some is first");
+    process.selected = Some(ThreadId(102));
+    assert_eq!(statuses(&process).0, [102, 100]);
+    for thread in &mut process.threads {
+        thread.registers = Err(none.clone());
+    }
+    assert_eq!(statuses(&process).0, [] as [u32; 0]);
+}
+
+/// 65,534 program headers are the most that the ELF header can count: the number above means "look elsewhere".
+#[test]
+fn the_header_counts_as_far_as_it_can() {
+    for (regions, in_header) in [(65_533u64, 65_534u16), (65_534, 0xffff)] {
+        let mut process = sample::process();
+        process.regions = (0..regions).map(|index| region(index * 0x2000, index * 0x2000 + 0x1000)).collect();
+        let bytes = sample::core(&process, &ExtentList::new(sample::PAGE));
+        assert_eq!(bytes[56..58], in_header.to_le_bytes());
+        assert_eq!(Core::parse(&bytes).unwrap().segments().len() as u64, regions);
+    }
 }
