@@ -4,6 +4,7 @@
 //! apart. What the format means is described in Microsoft's minidumpapiset.h and Breakpad's minidump_format.h.
 
 mod layout;
+pub mod read;
 pub mod write;
 
 #[cfg(test)]

@@ -233,7 +233,8 @@ fn the_length_of_a_prologue_is_known_before_and_does_not_depend_on_the_offset() 
     let attachments = [Attachment { name: "a".into(), build_id: None, length: 7 }];
     for minidump_type in [0, FULL] {
         let extents = sample::extents();
-        let contents = Contents { process: &process, extents: &extents, gaps: &[], minidump_type, attachments: &attachments };
+        let contents =
+            Contents { process: &process, extents: &extents, gaps: &[], minidump_type, attachments: &attachments };
         let size = Format::Minidump.prologue_size(&contents).unwrap();
         for offset in [size, size.next_multiple_of(4096), size + 123 * 4096] {
             let mut out = Length(0);
@@ -251,7 +252,8 @@ fn stacks_beyond_four_gigabytes_are_given_by_address() {
     let low = AddressRange::sized(Address(0x1_0000), 6 << 30);
     extents.push(Extent { range: low, content: Content::Zeros }, true);
     extents.push(Extent { range: sample::stack(), content: Content::Bytes }, true);
-    let contents = Contents { process: &sample::process(), extents: &extents, gaps: &[], minidump_type: FULL, attachments: &[] };
+    let contents =
+        Contents { process: &sample::process(), extents: &extents, gaps: &[], minidump_type: FULL, attachments: &[] };
     let offset = Format::Minidump.prologue_size(&contents).unwrap().next_multiple_of(4096);
     let mut file = Vec::new();
     Format::Minidump.write_prologue(&contents, offset, &mut file).unwrap();
@@ -267,7 +269,8 @@ fn stacks_beyond_four_gigabytes_are_given_by_address() {
 #[test]
 fn an_architecture_without_a_context_is_refused() {
     let process = Process { architecture: Architecture::Riscv64, ..sample::process() };
-    let contents = Contents { process: &process, extents: &sample::extents(), gaps: &[], minidump_type: 0, attachments: &[] };
+    let contents =
+        Contents { process: &process, extents: &sample::extents(), gaps: &[], minidump_type: 0, attachments: &[] };
     assert!(matches!(Format::Minidump.prologue_size(&contents), Err(WriteError::Architecture { .. })));
 }
 

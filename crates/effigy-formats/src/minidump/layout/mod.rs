@@ -259,6 +259,8 @@ pub(super) mod processor {
     pub(crate) const ARM: u16 = 5;
     /// 64-bit x86.
     pub(crate) const AMD64: u16 = 9;
+    /// 32-bit x86 on a 64-bit Windows.
+    pub(crate) const X86_ON_64: u16 = 10;
     /// 64-bit ARM.
     pub(crate) const ARM64: u16 = 12;
 }

@@ -1,0 +1,191 @@
+//! A minidump's bytes taken apart.
+//!
+//! The bytes are somebody else's, and may be hostile: each offset and count is checked, lists are looked at where they
+//! lie, and nothing is allocated that the file does not hold many times. What is wrong with one thread or module is
+//! told at that thread or module; the others can still be read.
+
+mod error;
+mod memory;
+mod modules;
+mod notes;
+mod source;
+mod threads;
+
+use std::mem::offset_of;
+
+use bstr::{BStr, ByteSlice};
+use effigy_process::{Address, ThreadId};
+use zerocopy::little_endian::U16;
+
+pub use self::error::ReadError;
+pub use self::memory::MemoryMap;
+pub use self::modules::{Module, ModuleIdentity};
+pub use self::notes::{RegisterNote, ThreadNotes};
+use self::source::Block;
+pub use self::source::Text;
+pub use self::threads::{Context, Thread};
+use super::layout::{self, Directory, Header, SystemInfo, stream};
+
+/// A minidump.
+#[derive(Clone, Copy)]
+pub struct Dump<'a> {
+    file: Block<'a>,
+    header: &'a Header,
+    directory: &'a [Directory],
+    architecture: Option<u16>,
+}
+
+/// What the process died of, or which thread the dump was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception<'a> {
+    /// The thread.
+    pub thread: ThreadId,
+    /// On Linux the signal's number, or 0xffffffff in a dump that was asked for.
+    pub code: u32,
+    /// On Linux the signal's `si_code`.
+    pub flags: u32,
+    /// Where it happened, or which address could not be accessed.
+    pub address: Address,
+    /// The thread's registers at that time.
+    pub context: Result<Option<Context<'a>>, ReadError>,
+}
+
+impl<'a> Dump<'a> {
+    /// A minidump from the bytes of its file. Only header, directory and architecture are looked at.
+    ///
+    /// # Errors
+    /// When these are not a minidump's.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ReadError> {
+        let file = Block::file(bytes);
+        let header: &Header = file.record(0, "the header")?;
+        if header.signature.get() != layout::SIGNATURE {
+            return Err(ReadError::Signature { found: header.signature.get() });
+        }
+        if header.version.get() & 0xffff != layout::VERSION {
+            return Err(ReadError::Version { found: header.version.get() });
+        }
+        let directory =
+            file.records(header.directory_rva.get().into(), header.stream_count.get().into(), "the directory")?;
+        let mut dump = Self { file, header, directory, architecture: None };
+        dump.architecture = dump.read_architecture();
+        Ok(dump)
+    }
+
+    /// MINIDUMP_TYPE bits: what the dump says it holds.
+    #[must_use]
+    pub fn minidump_type(&self) -> u64 {
+        self.header.flags.get()
+    }
+
+    /// When the dump was taken, in seconds since 1970.
+    #[must_use]
+    pub fn captured(&self) -> u32 {
+        self.header.captured.get()
+    }
+
+    /// Types of the streams that there are, in the directory's order.
+    pub fn streams(&self) -> impl Iterator<Item = u32> + 'a {
+        self.directory.iter().map(|entry| entry.kind.get()).filter(|kind| *kind != stream::UNUSED)
+    }
+
+    /// The bytes of the first stream of type `kind`; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the stream does not lie inside the file.
+    pub fn stream(&self, kind: u32) -> Result<Option<&'a [u8]>, ReadError> {
+        Ok(self.block(kind)?.map(Block::bytes))
+    }
+
+    /// The processor's architecture, `PROCESSOR_ARCHITECTURE_*`; `None` when the dump does not tell.
+    #[must_use]
+    pub fn processor_architecture(&self) -> Option<u16> {
+        self.architecture
+    }
+
+    /// What happened; `None` when nothing did and no thread is pointed out.
+    ///
+    /// # Errors
+    /// When the stream is cut off.
+    pub fn exception(&self) -> Result<Option<Exception<'a>>, ReadError> {
+        let Some(block) = self.block(stream::EXCEPTION)? else { return Ok(None) };
+        let raw: &layout::Exception = block.record(0, "the exception")?;
+        Ok(Some(Exception {
+            thread: ThreadId(raw.thread_id.get()),
+            code: raw.code.get(),
+            flags: raw.flags.get(),
+            address: Address(raw.address.get()),
+            context: self.context(raw.context, "the exception's context"),
+        }))
+    }
+
+    /// The comment that was stored with the dump.
+    ///
+    /// # Errors
+    /// When the stream does not lie inside the file.
+    pub fn comment(&self) -> Result<Option<String>, ReadError> {
+        if let Some(block) = self.block(stream::COMMENT_W)? {
+            let units: &[U16] = block.records(0, block.len() / 2, "the comment")?;
+            return Ok(Some(Text::new(units).to_string()));
+        }
+        let text = self.stream(stream::COMMENT_A)?;
+        Ok(text.map(|text| text.split_str(b"\0").next().unwrap_or_default().to_str_lossy().into_owned()))
+    }
+
+    /// What the writer could not do: a JSON document.
+    ///
+    /// # Errors
+    /// When the stream does not lie inside the file, or is no text.
+    pub fn soft_errors(&self) -> Result<Option<&'a str>, ReadError> {
+        self.text(stream::MOZ_SOFT_ERRORS, "the list of soft errors")
+    }
+
+    /// effigy's own facts about the process: a JSON document.
+    ///
+    /// # Errors
+    /// When the stream does not lie inside the file, or is no text.
+    pub fn facts(&self) -> Result<Option<&'a str>, ReadError> {
+        self.text(stream::EFFIGY_FACTS, "effigy's facts")
+    }
+
+    /// effigy's list of the files that are attached behind the memory: a JSON document.
+    ///
+    /// # Errors
+    /// When the stream does not lie inside the file, or is no text.
+    pub fn attachments(&self) -> Result<Option<&'a str>, ReadError> {
+        self.text(stream::EFFIGY_ATTACHMENTS, "the list of attachments")
+    }
+
+    /// A stream that is text from one of the kernel's files, as it is.
+    ///
+    /// # Errors
+    /// When the stream does not lie inside the file.
+    pub fn kernel_file(&self, kind: u32) -> Result<Option<&'a BStr>, ReadError> {
+        Ok(self.stream(kind)?.map(BStr::new))
+    }
+
+    /// Only the beginning of the stream is looked at: what follows differs between processors and writers.
+    fn read_architecture(&self) -> Option<u16> {
+        let block = self.block(stream::SYSTEM_INFO).ok()??;
+        block
+            .record::<U16>(offset_of!(SystemInfo, architecture) as u64, "the architecture")
+            .ok()
+            .map(|number| number.get())
+    }
+
+    fn text(&self, kind: u32, what: &'static str) -> Result<Option<&'a str>, ReadError> {
+        let Some(block) = self.block(kind)? else { return Ok(None) };
+        let text = std::str::from_utf8(block.bytes());
+        text.map(Some).map_err(|_| ReadError::Text { what, offset: block.offset() })
+    }
+
+    /// The first stream of a type. There should be one at most; lldb writes several exceptions, of which the first is
+    /// the one that made the process stop.
+    fn block(&self, kind: u32) -> Result<Option<Block<'a>>, ReadError> {
+        let Some(entry) = self.directory.iter().find(|entry| entry.kind.get() == kind) else { return Ok(None) };
+        let location = entry.location;
+        self.file.part(location.rva.get().into(), location.size.get().into(), "a stream").map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests;
