@@ -4,6 +4,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bstr::{BString, ByteSlice};
 use effigy_process::{
     BuildId, Credentials, GapReason, Handle, Identity, KernelFacts, Limit, MemoryCounters, Module, Namespace,
     PageFaults, Process, SchedulingFacts, System, ThreadTimes,
@@ -36,7 +37,7 @@ pub(crate) struct Facts<'a> {
 struct ThreadFacts<'a> {
     tid: u32,
     inner_tid: Option<u32>,
-    name: Option<&'a bstr::BString>,
+    name: Option<std::borrow::Cow<'a, str>>,
     state: char,
     registers_missing: Option<(&'static str, &'a str)>,
     times: &'a ThreadTimes,
@@ -67,7 +68,7 @@ impl<'a> Facts<'a> {
                 .map(|thread| ThreadFacts {
                     tid: thread.id.0,
                     inner_tid: thread.inner_id.map(|id| id.0),
-                    name: thread.name.as_ref(),
+                    name: thread.name.as_ref().map(|name| name.to_str_lossy()),
                     state: thread.state.0,
                     registers_missing: thread
                         .registers
@@ -86,11 +87,16 @@ impl<'a> Facts<'a> {
 /// Where the files lie that were attached behind the memory.
 #[derive(Serialize)]
 pub(crate) struct AttachmentEntry<'a> {
-    pub(crate) name: &'a bstr::BString,
+    #[serde(serialize_with = "lossy_reference")]
+    pub(crate) name: &'a BString,
     pub(crate) build_id: Option<&'a BuildId>,
     /// From the start of the file, in bytes; 64 bits, as the memory before it may be of any size.
     pub(crate) offset: u64,
     pub(crate) length: u64,
+}
+
+fn lossy_reference<S: serde::Serializer>(bytes: &&BString, serializer: S) -> Result<S::Ok, S::Error> {
+    effigy_process::text::lossy(bytes, serializer)
 }
 
 /// Seconds since 1970 with their fraction; negative times are given as zero.

@@ -19,7 +19,7 @@ pub mod minidump;
 use std::io::{self, Write};
 
 use bstr::BString;
-use effigy_process::{BuildId, ExtentList, Process};
+use effigy_process::{BuildId, ExtentList, Gap, Process};
 
 /// What a dump is to hold.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,8 @@ pub struct Contents<'a> {
     pub process: &'a Process,
     /// Its memory.
     pub extents: &'a ExtentList,
+    /// What the dump does not hold; takes the place of `process.gaps`.
+    pub gaps: &'a [Gap],
     /// MINIDUMP_TYPE bits that say what is inside (the `Flags` of a minidump's header).
     pub minidump_type: u64,
     /// Files that follow the memory.
@@ -100,7 +102,9 @@ pub enum WriteError {
         reserved: u64,
     },
     /// A minidump's headers reach beyond what its 32-bit offsets can express.
-    #[error("the dump's headers take {size} bytes, more than a minidump's 32-bit offsets can express; write an ELF core instead")]
+    #[error(
+        "the dump's headers take {size} bytes, more than a minidump's 32-bit offsets can express; write an ELF core instead"
+    )]
     BeyondMinidump {
         /// Their length in bytes.
         size: u64,

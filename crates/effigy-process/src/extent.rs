@@ -15,6 +15,8 @@ pub enum PageClass {
     /// Known to read as zeros without being present: a hole of anonymous memory between present pages, or the kernel's
     /// zero page. Never read from the target.
     Zero,
+    /// A guard page inside a region (`MADV_GUARD_INSTALL`): it holds nothing and must not be touched.
+    Guard,
 }
 
 /// A run of neighbouring pages of one class, within one region.

@@ -43,13 +43,15 @@ pub enum GapReason {
     KernelData,
     /// A guard page: there to be never read (`MADV_GUARD_INSTALL`).
     GuardPage,
+    /// The mapping reaches beyond the end of its file; there is nothing to read.
+    PastEndOfFile,
     /// Over the asked-for size limit.
     SizeLimit,
     /// The largest area of private memory, left out of a miniplus dump.
     LargestArea,
     /// Left out because the dump is to hold no secrets (triage).
     Redacted,
-    /// The page lies past the end of its file, or its storage failed, or it is poisoned: the read failed.
+    /// The read failed: the page is poisoned, or its storage is.
     Unreadable,
     /// effigy lacks a right that it would have needed.
     NotPermitted,
@@ -68,10 +70,7 @@ impl GapReason {
     /// for, and pages that no one could ever read, are no loss.
     #[must_use]
     pub fn is_loss(self) -> bool {
-        matches!(
-            self,
-            Self::Unreadable | Self::NotPermitted | Self::UninterruptibleSleep | Self::AlreadyTraced | Self::Ended
-        )
+        matches!(self, Self::Unreadable | Self::NotPermitted | Self::UninterruptibleSleep | Self::Ended)
     }
 
     /// Stable name for JSON.
@@ -83,6 +82,7 @@ impl GapReason {
             Self::DeviceMemory => "device_memory",
             Self::KernelData => "kernel_data",
             Self::GuardPage => "guard_page",
+            Self::PastEndOfFile => "past_end_of_file",
             Self::SizeLimit => "size_limit",
             Self::LargestArea => "largest_area",
             Self::Redacted => "redacted",
@@ -104,6 +104,7 @@ impl fmt::Display for GapReason {
             Self::DeviceMemory => "device memory",
             Self::KernelData => "the kernel's own data pages",
             Self::GuardPage => "guard page",
+            Self::PastEndOfFile => "beyond the end of the mapped file",
             Self::SizeLimit => "left out to stay under the size limit",
             Self::LargestArea => "the largest private area, left out of a miniplus dump",
             Self::Redacted => "left out of a triage dump",

@@ -11,6 +11,7 @@ pub struct Handle {
     /// What kind of object it is.
     pub kind: HandleKind,
     /// What the descriptor leads to, as the link in `/proc/PID/fd` reads: a path, `socket:[1234]`, `pipe:[99]`.
+    #[serde(serialize_with = "crate::text::lossy")]
     pub target: BString,
     /// Position in bytes, from `fdinfo`.
     pub offset: Option<u64>,

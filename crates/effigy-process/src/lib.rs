@@ -16,21 +16,22 @@ mod module;
 mod process;
 mod region;
 mod registers;
+mod snapshot;
 mod system;
+pub mod text;
 mod thread;
 
 pub use address::{Address, AddressRange};
 pub use compact::CompactBytes;
-pub use extent::{Content, Extent, ExtentList, PageClass, PageRun};
+pub use extent::{Content, Extent, ExtentList, Extents, PageClass, PageRun};
 pub use fault::Fault;
 pub use gap::{Gap, GapReason, GapSubject};
 pub use handle::{Handle, HandleKind, Socket};
 pub use memory::{Memory, NotRead};
 pub use module::{BuildId, Module};
-pub use process::{
-    Credentials, Identity, Limit, MemoryCounters, Namespace, PageFaults, Process, ProcessId, TextFiles,
-};
+pub use process::{Credentials, Identity, Limit, MemoryCounters, Namespace, PageFaults, Process, ProcessId, TextFiles};
 pub use region::{Device, Protection, Region, RegionFlags, RegionUsage, Sharing};
 pub use registers::{Architecture, GeneralRegisters, RegisterSet, Registers, note};
+pub use snapshot::Snapshot;
 pub use system::{Cpu, System};
 pub use thread::{KernelFacts, NoRegisters, SchedulingFacts, Thread, ThreadId, ThreadState, ThreadTimes};

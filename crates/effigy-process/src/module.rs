@@ -33,6 +33,7 @@ impl Serialize for BuildId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Module {
     /// Path as `/proc/PID/maps` names it, without the ` (deleted)` mark; `linux-gate.so` for the vdso.
+    #[serde(serialize_with = "crate::text::lossy")]
     pub path: BString,
     /// From the load base to the end of the last loadable segment (`p_vaddr + p_memsz`), page rounded. This is the
     /// image's true size: libraries' uninitialised data counts.
@@ -40,6 +41,7 @@ pub struct Module {
     /// The build id, read from the target's memory.
     pub build_id: Option<BuildId>,
     /// `DT_SONAME`, where it could be read.
+    #[serde(serialize_with = "crate::text::lossy_option")]
     pub soname: Option<BString>,
     /// Whether this is the main program.
     pub is_main: bool,

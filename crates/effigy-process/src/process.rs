@@ -33,8 +33,10 @@ pub struct Identity {
     /// Its session.
     pub session: u32,
     /// Short name (`comm`, 15 bytes at most).
+    #[serde(serialize_with = "crate::text::lossy")]
     pub name: BString,
     /// Path of the executable, without the ` (deleted)` mark; empty when it cannot be read.
+    #[serde(serialize_with = "crate::text::lossy")]
     pub executable: BString,
     /// Whether the executable's file was deleted or replaced.
     pub executable_deleted: bool,

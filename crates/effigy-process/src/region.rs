@@ -102,6 +102,7 @@ pub struct Region {
     /// Inode of the file; 0 for none.
     pub inode: u64,
     /// Name as the kernel prints it, octal escapes and ` (deleted)` included: a path, `[heap]`, `[anon:…]`, or empty.
+    #[serde(serialize_with = "crate::text::lossy")]
     pub name: BString,
     /// Properties that bear on capturing it.
     pub flags: RegionFlags,

@@ -127,7 +127,10 @@ impl Registers {
     pub fn general(&self) -> Option<GeneralRegisters> {
         let bytes = self.set(note::PRSTATUS)?;
         let words = match self.architecture.pointer_size() {
-            4 => bytes.chunks_exact(4).map(|word| u64::from(u32::from_le_bytes([word[0], word[1], word[2], word[3]]))).collect(),
+            4 => bytes
+                .chunks_exact(4)
+                .map(|word| u64::from(u32::from_le_bytes([word[0], word[1], word[2], word[3]])))
+                .collect(),
             _ => bytes
                 .chunks_exact(8)
                 .map(|word| {

@@ -1,0 +1,38 @@
+//! Failures on demand, by name, so that tests can see what happens when something fails that rarely does.
+//!
+//! Only in builds with the feature `fault-injection`: the environment variable `EFFIGY_FAULT` holds names, separated
+//! by commas. Without the feature [`hit`] is always false and costs nothing.
+
+/// Pretend that the kernel does not know the ioctl `PAGEMAP_SCAN` (it is older than 6.7).
+pub const NO_PAGEMAP_SCAN: &str = "no-pagemap-scan";
+/// Pretend that `/proc/PID/map_files` may not be opened (no CAP_CHECKPOINT_RESTORE).
+pub const NO_MAP_FILES: &str = "no-map-files";
+/// Fail the read of every 16th page of anonymous memory with EIO.
+pub const READ_ERROR: &str = "read-error";
+/// Hold every read of the target's memory for ten minutes, as a page on a dead network would.
+pub const READ_HANGS: &str = "read-hangs";
+/// Sleep 20 ms before each chunk of memory, so that a test can act in the middle of a dump.
+pub const SLOW_READ: &str = "slow-read";
+/// Panic on the tracer thread while the target is stopped.
+pub const TRACER_PANIC: &str = "tracer-panic";
+/// Panic on the thread that writes the dump while the target is stopped.
+pub const WORKER_PANIC: &str = "worker-panic";
+
+/// Whether the failure `name` is asked for.
+#[must_use]
+pub fn hit(name: &str) -> bool {
+    #[cfg(feature = "fault-injection")]
+    {
+        use std::sync::OnceLock;
+        static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+        let names = NAMES.get_or_init(|| {
+            std::env::var("EFFIGY_FAULT").unwrap_or_default().split(',').map(|name| name.trim().to_owned()).collect()
+        });
+        names.iter().any(|asked| asked == name)
+    }
+    #[cfg(not(feature = "fault-injection"))]
+    {
+        let _ = name;
+        false
+    }
+}

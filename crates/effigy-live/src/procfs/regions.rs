@@ -1,0 +1,133 @@
+//! `/proc/PID/smaps`: the regions with their counters and flags, proc_pid_smaps(5).
+
+use std::io::{BufRead, BufReader};
+
+use bstr::ByteSlice;
+use effigy_process::{Address, AddressRange, Device, Protection, Region, RegionFlags, Sharing};
+
+use super::ProcDir;
+use crate::LiveError;
+
+/// Reads all regions, in rising order.
+///
+/// # Errors
+/// When the file cannot be read, or has a form that this version does not understand.
+pub fn read_regions(dir: &ProcDir) -> Result<Vec<Region>, LiveError> {
+    let file = dir.open_file("smaps").map_err(|source| dir.error("smaps", source))?;
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let mut regions: Vec<Region> = Vec::new();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let count = reader.read_until(b'\n', &mut line).map_err(|source| dir.error("smaps", source))?;
+        if count == 0 {
+            return Ok(regions);
+        }
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        // A counter's name begins with a capital letter, a region's line with a hexadecimal digit in lower case.
+        if text.first().is_some_and(u8::is_ascii_uppercase) {
+            if let Some(region) = regions.last_mut() {
+                add_counter(region, text);
+            }
+        } else {
+            let region =
+                parse_maps_line(text).ok_or_else(|| dir.form("smaps", String::from_utf8_lossy(text).into_owned()))?;
+            regions.push(region);
+        }
+    }
+}
+
+/// Parses one line of `/proc/PID/maps`, without its newline.
+#[must_use]
+pub fn parse_maps_line(line: &[u8]) -> Option<Region> {
+    let mut fields = line.splitn(6, |byte| *byte == b' ');
+    let (start, end) = fields.next()?.split_once_str("-")?;
+    let permissions = fields.next()?;
+    let offset = hex(fields.next()?)?;
+    let (major, minor) = fields.next()?.split_once_str(":")?;
+    let inode = fields.next()?.to_str().ok()?.parse().ok()?;
+    let name = fields.next().unwrap_or(b"").trim_start_with(|letter| letter == ' ');
+    let mut protection = Protection::empty();
+    protection.set(Protection::READ, permissions.first() == Some(&b'r'));
+    protection.set(Protection::WRITE, permissions.get(1) == Some(&b'w'));
+    protection.set(Protection::EXECUTE, permissions.get(2) == Some(&b'x'));
+    let mut flags = RegionFlags::empty();
+    flags.set(RegionFlags::SECRET, name.starts_with(b"/secretmem"));
+    Some(Region {
+        range: AddressRange::new(Address(hex(start)?), Address(hex(end)?)),
+        protection,
+        sharing: if permissions.get(3) == Some(&b's') { Sharing::Shared } else { Sharing::Private },
+        offset,
+        device: Device { major: u32::try_from(hex(major)?).ok()?, minor: u32::try_from(hex(minor)?).ok()? },
+        inode,
+        name: name.into(),
+        flags,
+        resident: 0,
+        swapped: 0,
+    })
+}
+
+fn hex(text: &[u8]) -> Option<u64> {
+    u64::from_str_radix(text.to_str().ok()?, 16).ok()
+}
+
+fn add_counter(region: &mut Region, line: &[u8]) {
+    let Some((name, value)) = line.split_once_str(":") else { return };
+    let kilobytes =
+        || value.to_str().ok().and_then(|text| text.split_ascii_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
+    match name {
+        b"Rss" => region.resident = kilobytes() * 1024,
+        b"Swap" => region.swapped = kilobytes() * 1024,
+        b"VmFlags" => {
+            for flag in value.split_str(" ") {
+                region.flags |= region_flag(flag);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The two letters of `VmFlags` that bear on capturing (`show_smap_vma_flags`, fs/proc/task_mmu.c of Linux 6.18).
+fn region_flag(letters: &[u8]) -> RegionFlags {
+    match letters {
+        b"dd" => RegionFlags::DONT_DUMP,
+        b"io" => RegionFlags::IO,
+        b"pf" => RegionFlags::PFN_MAP,
+        b"ht" => RegionFlags::HUGETLB,
+        b"lo" => RegionFlags::LOCKED,
+        b"dc" => RegionFlags::DONT_FORK,
+        b"wf" => RegionFlags::WIPE_ON_FORK,
+        b"um" | b"uw" | b"ui" => RegionFlags::USERFAULTFD,
+        b"gd" => RegionFlags::GROWS_DOWN,
+        _ => RegionFlags::empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_prints_as_the_line_it_came_from() {
+        for line in [
+            "55d0c0a00000-55d0c0a02000 r--p 00000000 fe:00 1234                       /usr/bin/cat",
+            "7ffd1b5e3000-7ffd1b604000 rw-p 00000000 00:00 0                          [stack]",
+            "7f3c34000000-7f3c34021000 rw-p 00000000 00:00 0 ",
+            "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]",
+            "7f0000000000-7f0000001000 rw-s 00000000 00:01 5                          /memfd:a b (deleted)",
+            "00400000-00401000 r-xp 00001000 103:02 18446744073709551615              /x\\012y",
+        ] {
+            let region = parse_maps_line(line.as_bytes()).unwrap();
+            assert_eq!(region.to_string(), line);
+        }
+    }
+
+    #[test]
+    fn flags_and_counters_are_added() {
+        let mut region = parse_maps_line(b"1000-3000 rw-p 00000000 00:00 0 ").unwrap();
+        add_counter(&mut region, b"Rss:                   8 kB");
+        add_counter(&mut region, b"VmFlags: rd wr mr mw me ac dd sd ");
+        assert_eq!(region.resident, 8192);
+        assert_eq!(region.flags, RegionFlags::DONT_DUMP);
+    }
+}

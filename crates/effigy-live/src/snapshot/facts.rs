@@ -1,0 +1,254 @@
+//! Puts a process together from its prelude, its stopped threads and `/proc`.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use bstr::{BString, ByteSlice};
+use effigy_process::{
+    Address, AddressRange, Architecture, Gap, GapReason, GapSubject, Identity, NoRegisters, PageFaults, Process,
+    ProcessId, Region, RegionUsage, TextFiles, Thread, ThreadId, ThreadState,
+};
+
+use super::{LiveSnapshot, Prelude, stack};
+use crate::procfs::{ProcDir, Stat, Status, handles, kernel_facts, parse_limits, read_regions, thread_facts};
+use crate::stop::Stopped;
+use crate::{LiveError, LiveMemory, image};
+
+/// Makes a snapshot; `stopped` is `None` for a target that another tracer holds.
+pub(super) fn assemble(prelude: Prelude, stopped: Option<Stopped>) -> Result<LiveSnapshot, LiveError> {
+    let captured = SystemTime::now();
+    let pid = prelude.pid();
+    let witness = stopped.as_ref().map_or_else(|| prelude.witness(), |stopped| stopped.witness);
+    let live = ProcDir::open(ProcessId(witness.0)).map_err(|_| LiveError::Ended(pid))?;
+    let stat_text = prelude.dir.require("stat")?;
+    let stat = Stat::parse(&stat_text).ok_or_else(|| prelude.dir.form("stat", "not one line of fields"))?;
+    let status_text = live.require("status")?;
+    let status = Status::parse(&status_text);
+    let regions = read_regions(&live)?;
+    if regions.is_empty() {
+        return Err(LiveError::Ended(pid));
+    }
+    let mut gaps = prelude.gaps.clone();
+    let auxv = text(&live, "auxv", &mut gaps);
+    let (handles, handle_gap) = handles(&live, &prelude.sockets);
+    gaps.extend(handle_gap);
+    let executable = executable(&live);
+    let memory = LiveMemory::open(live, prelude.system.page_size)?;
+    let modules = image::modules(&memory, &regions, (executable.inode, &executable.path));
+    gaps.extend(regions.iter().filter_map(|region| past_end(&memory, region)));
+    let threads = threads(&prelude, stopped, &regions, &mut gaps);
+    let architecture = threads
+        .iter()
+        .find_map(|thread| Some(thread.registers.as_ref().ok()?.architecture))
+        .or(prelude.architecture)
+        .unwrap_or(NATIVE);
+    let selected = threads
+        .iter()
+        .filter(|thread| thread.registers.is_ok())
+        .min_by_key(|thread| (thread.id.0 != pid.0, thread.id))
+        .map(|thread| thread.id);
+    let mut credentials = status.credentials();
+    credentials.security_label.clone_from(&prelude.security_label);
+    let process = Process {
+        architecture,
+        identity: identity(&stat, &status, &prelude, &executable, &modules, captured),
+        captured,
+        credentials,
+        limits: parse_limits(&prelude.limits),
+        namespaces: prelude.namespaces,
+        counters: status.memory(),
+        page_faults: PageFaults { minor: stat.minor_faults, major: stat.major_faults },
+        threads,
+        modules,
+        regions,
+        handles,
+        fault: None,
+        selected,
+        files: TextFiles {
+            cpuinfo: prelude.cpuinfo,
+            status: status_text.into(),
+            release: prelude.release,
+            command_line: prelude.command_line,
+            environment: prelude.environment,
+            auxv,
+            limits: prelude.limits,
+            stat: stat_text.into(),
+            uptime: prelude.uptime,
+            cgroup: prelude.cgroup,
+        },
+        comment: String::new(),
+        gaps,
+        system: prelude.system,
+    };
+    Ok(LiveSnapshot::new(process, memory))
+}
+
+/// The architecture that effigy itself was built for.
+const NATIVE: Architecture = if cfg!(target_arch = "x86_64") {
+    Architecture::X86_64
+} else if cfg!(target_arch = "aarch64") {
+    Architecture::Aarch64
+} else if cfg!(target_arch = "riscv64") {
+    Architecture::Riscv64
+} else if cfg!(target_arch = "arm") {
+    Architecture::Arm
+} else {
+    Architecture::X86
+};
+
+/// The main program's file.
+struct Executable {
+    path: BString,
+    deleted: bool,
+    inode: u64,
+}
+
+fn executable(dir: &ProcDir) -> Executable {
+    let link = dir.read_link("exe").unwrap_or_default();
+    let (path, deleted) = match link.strip_suffix(b" (deleted)") {
+        Some(path) => (path.into(), true),
+        None => (link.clone(), false),
+    };
+    Executable { path, deleted, inode: dir.stat_link("exe").map_or(0, |about| about.st_ino) }
+}
+
+fn text(dir: &ProcDir, name: &str, gaps: &mut Vec<Gap>) -> BString {
+    dir.read(name).map(BString::from).unwrap_or_else(|error| {
+        let subject = GapSubject::Fact(name.into());
+        gaps.push(Gap { subject, reason: GapReason::Unreadable, detail: error.to_string() });
+        BString::default()
+    })
+}
+
+fn identity(
+    stat: &Stat,
+    status: &Status,
+    prelude: &Prelude,
+    executable: &Executable,
+    modules: &[effigy_process::Module],
+    now: SystemTime,
+) -> Identity {
+    let boot = now.checked_sub(std::time::Duration::from_secs_f64(prelude.system.uptime.max(0.0))).unwrap_or(now);
+    Identity {
+        pid: prelude.pid(),
+        namespace_pids: namespace_pids(prelude.pid(), status),
+        parent: ProcessId(stat.parent),
+        group: stat.group,
+        session: stat.session,
+        name: stat.name.clone(),
+        executable: executable.path.clone(),
+        executable_deleted: executable.deleted,
+        build_id: modules.iter().find(|module| module.is_main).and_then(|module| module.build_id.clone()),
+        started: boot + stat.started,
+        started_since_boot: stat.started,
+        user_time: stat.user_time,
+        kernel_time: stat.kernel_time,
+        start_stack: Address(if stat.start_stack > 1 { stat.start_stack } else { 0 }),
+    }
+}
+
+/// `NStgid` of whichever thread's status was read: the process's ids, outermost namespace first.
+fn namespace_pids(pid: ProcessId, status: &Status) -> Vec<u32> {
+    let pids = status.numbers("NStgid");
+    if pids.is_empty() { vec![pid.0] } else { pids }
+}
+
+/// A gap for the part of a file mapping that lies beyond the end of its file.
+fn past_end(memory: &LiveMemory, region: &Region) -> Option<Gap> {
+    if region.usage() != RegionUsage::File || region.resident >= region.range.size() {
+        return None;
+    }
+    let file = memory.open_backing(region).ok()?;
+    let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mapped = about.len().saturating_sub(region.offset).next_multiple_of(memory.page_size());
+    if mapped >= region.range.size() {
+        return None;
+    }
+    let beyond = AddressRange::new(Address(region.range.start().0 + mapped), region.range.end());
+    Some(Gap {
+        subject: GapSubject::Memory(beyond),
+        reason: GapReason::PastEndOfFile,
+        detail: region.name.to_str_lossy().into_owned(),
+    })
+}
+
+fn threads(prelude: &Prelude, stopped: Option<Stopped>, regions: &[Region], gaps: &mut Vec<Gap>) -> Vec<Thread> {
+    let Some(stopped) = stopped else { return untouched_threads(prelude, gaps) };
+    let mut seen: HashMap<u32, ()> = HashMap::with_capacity(stopped.threads.len());
+    let mut threads = Vec::with_capacity(stopped.threads.len() + 1);
+    for held in stopped.threads {
+        seen.insert(held.id.0, ());
+        let unstoppable = held.state.is_some();
+        if let Err(missing) = &held.registers {
+            gaps.push(Gap {
+                subject: GapSubject::Registers(held.id),
+                reason: missing.reason,
+                detail: missing.detail.clone(),
+            });
+        }
+        let stack = held.registers.as_ref().ok().and_then(|registers| stack::used_part(registers, regions));
+        let mut thread = thread(prelude, held.id, held.registers);
+        if unstoppable {
+            thread.state = held.state.unwrap_or(thread.state);
+            // Its kernel side stands in for its registers, as it is now.
+            thread.kernel = Some(kernel_facts(&prelude.dir, held.id, Some('D')));
+        }
+        thread.stack = stack;
+        threads.push(thread);
+    }
+    // A leader that has exited while others live on: it is there, and has no registers to lose.
+    let leader = prelude.pid().0;
+    if !seen.contains_key(&leader) {
+        let missing = NoRegisters { reason: GapReason::Ended, detail: "the main thread has exited".into() };
+        threads.insert(0, thread(prelude, ThreadId(leader), Err(missing)));
+    }
+    threads.sort_by_key(|thread| thread.id);
+    threads
+}
+
+/// The threads of a target that was not stopped.
+fn untouched_threads(prelude: &Prelude, gaps: &mut Vec<Gap>) -> Vec<Thread> {
+    let mut ids: Vec<u32> = prelude.threads.keys().copied().collect();
+    ids.sort_unstable();
+    let missing = NoRegisters { reason: GapReason::AlreadyTraced, detail: "the threads were not stopped".into() };
+    ids.into_iter()
+        .map(|tid| {
+            gaps.push(Gap {
+                subject: GapSubject::Registers(ThreadId(tid)),
+                reason: missing.reason,
+                detail: missing.detail.clone(),
+            });
+            thread(prelude, ThreadId(tid), Err(missing.clone()))
+        })
+        .collect()
+}
+
+fn thread(prelude: &Prelude, id: ThreadId, registers: Result<effigy_process::Registers, NoRegisters>) -> Thread {
+    // A thread that is younger than the prelude is looked at now.
+    let facts = prelude.threads.get(&id.0).cloned().or_else(|| thread_facts(&prelude.dir, id));
+    let kernel = prelude.kernel.get(&id.0).cloned();
+    match facts {
+        Some(facts) => Thread {
+            id,
+            inner_id: facts.inner_id,
+            name: facts.name,
+            state: facts.state,
+            registers,
+            stack: None,
+            times: facts.times,
+            scheduling: facts.scheduling,
+            kernel,
+        },
+        None => Thread {
+            id,
+            inner_id: None,
+            name: None,
+            state: ThreadState('?'),
+            registers,
+            stack: None,
+            times: effigy_process::ThreadTimes::default(),
+            scheduling: effigy_process::SchedulingFacts::default(),
+            kernel,
+        },
+    }
+}

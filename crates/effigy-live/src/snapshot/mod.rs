@@ -1,0 +1,134 @@
+//! A process at one instant, from a running one.
+//!
+//! [`Prelude`] is read while the target still runs: whatever does not change, or is lost by stopping it (what a thread
+//! waits for in the kernel). [`LiveSnapshot`] is made while it stands still.
+
+mod facts;
+mod prelude;
+mod stack;
+
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+
+use effigy_process::{
+    Address, AddressRange, Gap, GapReason, GapSubject, Module, NotRead, PageRun, Process, Region, Snapshot,
+};
+
+pub use prelude::{Prelude, PreludeOptions};
+
+use crate::stop::Stopped;
+use crate::{LiveError, LiveMemory};
+
+/// A running process's facts and memory, as long as it stands still.
+#[derive(Debug)]
+pub struct LiveSnapshot {
+    process: Process,
+    memory: LiveMemory,
+    pidfd: Option<OwnedFd>,
+    swapped: Mutex<Option<SwappedRuns>>,
+}
+
+/// Runs of one region that were in swap before the dump read them.
+#[derive(Debug)]
+struct SwappedRuns {
+    region: AddressRange,
+    runs: Vec<AddressRange>,
+}
+
+impl LiveSnapshot {
+    /// The facts of a target that stands still.
+    ///
+    /// # Errors
+    /// When it has ended, or a file without which there is no dump cannot be read.
+    pub fn of_stopped(prelude: Prelude, stopped: Stopped) -> Result<Self, LiveError> {
+        facts::assemble(prelude, Some(stopped))
+    }
+
+    /// The facts of a target that is not ours to stop: no registers, and memory that may change while it is read.
+    ///
+    /// # Errors
+    /// As for [`of_stopped`](Self::of_stopped).
+    pub fn of_unstopped(prelude: Prelude) -> Result<Self, LiveError> {
+        facts::assemble(prelude, None)
+    }
+
+    /// Sets the text that says who took the dump and why.
+    pub fn set_comment(&mut self, comment: String) {
+        self.process.comment = comment;
+    }
+
+    fn new(process: Process, memory: LiveMemory) -> Self {
+        let pidfd = i32::try_from(process.identity.pid.0)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+        Self { process, memory, pidfd, swapped: Mutex::new(None) }
+    }
+
+    /// Pushes what was in swap before `read` out again.
+    fn restore_swap(&self, region: &Region, read: AddressRange) {
+        let Some(pidfd) = &self.pidfd else { return };
+        let kept = self.swapped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let runs = kept.iter().filter(|kept| kept.region == region.range).flat_map(|kept| &kept.runs);
+        for run in runs.filter_map(|run| run.intersection(&read)) {
+            self.memory.page_out(pidfd, run);
+        }
+    }
+
+    fn note_swap(&self, region: &Region) {
+        let mut kept = self.swapped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if kept.as_ref().is_none_or(|kept| kept.region != region.range) {
+            *kept = Some(SwappedRuns { region: region.range, runs: self.memory.swapped(region) });
+        }
+    }
+}
+
+impl Snapshot for LiveSnapshot {
+    fn process(&self) -> &Process {
+        &self.process
+    }
+
+    fn scan(&self, region: &Region, visit: &mut dyn FnMut(PageRun)) -> io::Result<Vec<Gap>> {
+        let out_of_reach = self.memory.scan(region, visit)?;
+        Ok(out_of_reach
+            .map(|error| Gap {
+                subject: GapSubject::Memory(region.range),
+                reason: GapReason::NotPermitted,
+                detail: format!(
+                    "pages of shared memory {} that this process itself has not touched: {error} (needs \
+                     CAP_CHECKPOINT_RESTORE)",
+                    region.name
+                ),
+            })
+            .into_iter()
+            .collect())
+    }
+
+    fn read(&self, region: &Region, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
+        if region.swapped > 0 {
+            self.note_swap(region);
+        }
+        let result = match self.memory.read_region(region, address, buffer) {
+            Ok(0) => Err(if self.memory.dir().read("stat").is_err() { NotRead::Ended } else { NotRead::Unreadable }),
+            Ok(count) => Ok(count),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(NotRead::Ended),
+            Err(_) => Err(NotRead::Unreadable),
+        };
+        if region.swapped > 0
+            && let Ok(count) = result
+        {
+            self.restore_swap(region, AddressRange::sized(address, count as u64));
+        }
+        result
+    }
+
+    fn open_image(&self, module: &Module) -> io::Result<Box<dyn Read + Send>> {
+        let region = self
+            .process
+            .region_at(module.range.start())
+            .filter(|region| region.inode != 0)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        Ok(Box::new(self.memory.open_backing(region)?))
+    }
+}

@@ -1,0 +1,191 @@
+//! What is read before the target is stopped.
+
+use std::collections::HashMap;
+
+use bstr::{BString, ByteSlice};
+use effigy_process::{
+    Architecture, Gap, GapReason, GapSubject, KernelFacts, Namespace, ProcessId, System, ThreadId, ThreadState,
+};
+
+use crate::image::architecture_of;
+use crate::procfs::{
+    ProcDir, SocketTable, Stat, Status, ThreadFacts, kernel_facts, read_system, release_file, thread_facts,
+};
+use crate::stop::already_traced;
+use crate::{LiveError, permission};
+
+/// What the prelude is to look at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PreludeOptions {
+    /// The kernel's side of every thread.
+    pub kernel_facts: bool,
+    /// Accept a target that another tracer holds; only for a dump without registers.
+    pub allow_traced: bool,
+}
+
+/// Facts of a target that were read while it ran.
+#[derive(Debug)]
+pub struct Prelude {
+    pub(crate) dir: ProcDir,
+    pub(crate) system: System,
+    pub(crate) cpuinfo: BString,
+    pub(crate) uptime: BString,
+    pub(crate) release: BString,
+    pub(crate) command_line: BString,
+    pub(crate) environment: BString,
+    pub(crate) limits: BString,
+    pub(crate) cgroup: BString,
+    pub(crate) security_label: String,
+    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) sockets: SocketTable,
+    pub(crate) threads: HashMap<u32, ThreadFacts>,
+    pub(crate) kernel: HashMap<u32, KernelFacts>,
+    pub(crate) architecture: Option<Architecture>,
+    pub(crate) gaps: Vec<Gap>,
+    name: BString,
+    witness: ThreadId,
+    resident: u64,
+}
+
+impl Prelude {
+    /// Looks at the process.
+    ///
+    /// # Errors
+    /// When there is no such process, it cannot be dumped, or another tracer holds it and that is not allowed for.
+    pub fn read(pid: ProcessId, options: PreludeOptions) -> Result<Self, LiveError> {
+        let dir = ProcDir::open(pid)?;
+        if pid.0 == std::process::id() {
+            return Err(LiveError::Ourselves(pid));
+        }
+        let stat = Stat::parse(&dir.require("stat")?).ok_or_else(|| dir.form("stat", "not one line of fields"))?;
+        if stat.is_kernel_thread() {
+            return Err(LiveError::KernelThread(pid, stat.name.to_string()));
+        }
+        let status = Status::parse(&dir.require("status")?);
+        if status.tracer() != 0 && !options.allow_traced {
+            return Err(already_traced(&dir, status.tracer()));
+        }
+        let threads: HashMap<u32, ThreadFacts> = dir
+            .numbers("task")
+            .map_err(|source| dir.error("task", source))?
+            .into_iter()
+            .filter_map(|tid| Some((tid, thread_facts(&dir, ThreadId(tid))?)))
+            .collect();
+        let witness = live_thread(pid, &threads).ok_or(LiveError::Zombie(pid))?;
+        let live = ProcDir::open(ProcessId(witness.0))?;
+        // Whether the target may be looked into at all: the same question as for ptrace.
+        if let Err(error) = live.open_file("mem") {
+            return Err(match error.kind() {
+                std::io::ErrorKind::PermissionDenied => {
+                    LiveError::NotPermitted(permission::explain(&dir, "read the memory of"))
+                }
+                _ => dir.error("mem", error),
+            });
+        }
+        let kernel = threads
+            .iter()
+            .filter(|(_, facts)| options.kernel_facts || facts.state.is_uninterruptible())
+            .map(|(tid, facts)| (*tid, kernel_facts(&dir, ThreadId(*tid), Some(facts.state.0))))
+            .collect();
+        let (system, cpuinfo, uptime) = read_system();
+        let mut gaps = Vec::new();
+        let mut text = |name: &str| match live.read(name) {
+            Ok(bytes) => BString::from(bytes),
+            Err(error) => {
+                gaps.push(Gap {
+                    subject: GapSubject::Fact(name.into()),
+                    reason: match error.kind() {
+                        std::io::ErrorKind::PermissionDenied => GapReason::NotPermitted,
+                        std::io::ErrorKind::NotFound => GapReason::Unsupported,
+                        _ => GapReason::Unreadable,
+                    },
+                    detail: error.to_string(),
+                });
+                BString::default()
+            }
+        };
+        Ok(Self {
+            command_line: text("cmdline"),
+            environment: text("environ"),
+            limits: text("limits"),
+            cgroup: text("cgroup"),
+            security_label: live
+                .read("attr/current")
+                .map_or_else(|_| String::new(), |label| label.to_str_lossy().trim_end_matches(['\n', '\0']).to_owned()),
+            release: release_file(&live),
+            namespaces: namespaces(&live),
+            sockets: SocketTable::read(&live),
+            architecture: executable_architecture(&live),
+            name: stat.name,
+            resident: Status::parse(&live.read("status").unwrap_or_default()).memory().resident,
+            dir,
+            system,
+            cpuinfo,
+            uptime,
+            threads,
+            kernel,
+            gaps,
+            witness,
+        })
+    }
+
+    /// The target's id.
+    #[must_use]
+    pub fn pid(&self) -> ProcessId {
+        self.dir.id()
+    }
+
+    /// The target's short name.
+    #[must_use]
+    pub fn name(&self) -> &BString {
+        &self.name
+    }
+
+    /// Bytes of memory that the target has resident, and a little more for its page tables and headers.
+    #[must_use]
+    pub fn resident(&self) -> u64 {
+        self.resident
+    }
+
+    /// Number of threads.
+    #[must_use]
+    pub fn thread_count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// A thread that lives, for when no thread is stopped.
+    pub(crate) fn witness(&self) -> ThreadId {
+        self.witness
+    }
+}
+
+/// The leader, or when it has exited any thread that has not.
+fn live_thread(pid: ProcessId, threads: &HashMap<u32, ThreadFacts>) -> Option<ThreadId> {
+    let lives = |state: ThreadState| !state.is_exited();
+    if threads.get(&pid.0).is_some_and(|facts| lives(facts.state)) {
+        return Some(ThreadId(pid.0));
+    }
+    threads.iter().filter(|(_, facts)| lives(facts.state)).map(|(tid, _)| ThreadId(*tid)).min()
+}
+
+fn namespaces(dir: &ProcDir) -> Vec<Namespace> {
+    const KINDS: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
+    let inode =
+        |link: &[u8]| -> Option<u64> { link.split_once_str(":[")?.1.strip_suffix(b"]")?.to_str().ok()?.parse().ok() };
+    KINDS
+        .iter()
+        .filter_map(|kind| {
+            let theirs = inode(&dir.read_link(&format!("ns/{kind}")).ok()?)?;
+            let ours = std::fs::read_link(format!("/proc/self/ns/{kind}")).ok();
+            let ours = ours.and_then(|link| inode(link.to_string_lossy().as_bytes()));
+            Some(Namespace { kind: (*kind).to_owned(), inode: theirs, same_as_ours: ours == Some(theirs) })
+        })
+        .collect()
+}
+
+fn executable_architecture(dir: &ProcDir) -> Option<Architecture> {
+    use std::io::Read;
+    let mut header = [0; 20];
+    dir.open_link("exe").ok()?.read_exact(&mut header).ok()?;
+    architecture_of(&header)
+}

@@ -1,0 +1,112 @@
+//! Where the used part of a thread's stack lies.
+//!
+//! Not "from the stack pointer to the end of the mapping": the kernel merges a stack's mapping with its neighbours,
+//! and a goroutine's stack lies in the middle of a heap.
+
+use effigy_process::{Address, AddressRange, Protection, Region, Registers, note};
+
+/// Longest part of a stack that is taken, in bytes.
+const LONGEST: u64 = 1 << 20;
+/// What may lie above a thread's control block on its stack: glibc keeps its `struct pthread` (2.3 KiB) there.
+const ABOVE_CONTROL_BLOCK: u64 = 4096;
+/// How far below a stack's mapping an overflowed stack pointer may be, in bytes.
+const OVERFLOW: u64 = 1 << 20;
+
+/// The part of the stack that is in use, page aligned; `None` when the stack pointer leads nowhere.
+pub(super) fn used_part(registers: &Registers, regions: &[Region]) -> Option<AddressRange> {
+    let general = registers.general()?;
+    let pointer = general.stack_pointer().saturating_sub(registers.architecture.red_zone());
+    let region = stack_region(regions, pointer)?;
+    let start = pointer.max(region.range.start());
+    let mut end = region.range.end().min(start.saturating_add(LONGEST));
+    if let Some(block) = control_block(registers)
+        && block > start
+        && region.range.contains(block)
+    {
+        // The C library puts the control block at the top of the stacks that it allocates.
+        end = end.min(block.saturating_add(ABOVE_CONTROL_BLOCK));
+    }
+    let page = rustix::param::page_size() as u64;
+    Some(AddressRange::new(start.page_floor(page), end.page_ceil(page).min(region.range.end())))
+}
+
+/// The mapping that holds the stack pointer, or when that has run off the stack's end, the one just above it.
+fn stack_region(regions: &[Region], pointer: Address) -> Option<&Region> {
+    let index = regions.partition_point(|region| region.range.end() <= pointer);
+    let usable = |region: &&Region| region.protection.contains(Protection::READ | Protection::WRITE);
+    let here = regions.get(index)?;
+    if here.range.contains(pointer) && usable(&here) {
+        return Some(here);
+    }
+    regions[index..]
+        .iter()
+        .take(2)
+        .take_while(|region| region.range.start().0.saturating_sub(pointer.0) <= OVERFLOW)
+        .find(usable)
+}
+
+fn control_block(registers: &Registers) -> Option<Address> {
+    if let Some(block) = registers.general()?.thread_pointer() {
+        return (block.0 != 0).then_some(block);
+    }
+    let bytes = registers.set(note::ARM_TLS)?;
+    let word = bytes.get(..8)?;
+    Some(Address(u64::from_le_bytes(word.try_into().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use effigy_process::{Architecture, CompactBytes, Device, RegionFlags, RegisterSet, Sharing};
+
+    use super::*;
+
+    fn region(start: u64, end: u64, protection: Protection) -> Region {
+        Region {
+            range: AddressRange::new(Address(start), Address(end)),
+            protection,
+            sharing: Sharing::Private,
+            offset: 0,
+            device: Device::default(),
+            inode: 0,
+            name: "".into(),
+            flags: RegionFlags::empty(),
+            resident: 0,
+            swapped: 0,
+        }
+    }
+
+    fn registers(stack_pointer: u64, thread_pointer: u64) -> Registers {
+        let mut words = [0u64; 27];
+        words[19] = stack_pointer;
+        words[21] = thread_pointer;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        Registers {
+            architecture: Architecture::X86_64,
+            sets: vec![RegisterSet { note: note::PRSTATUS, bytes: CompactBytes::new(&bytes) }],
+        }
+    }
+
+    const RW: Protection = Protection::READ.union(Protection::WRITE);
+
+    #[test]
+    fn a_stack_merged_with_its_neighbour_ends_at_the_control_block() {
+        let regions = [region(0x10_0000, 0x4000_0000, RW)];
+        let part = used_part(&registers(0x20_0100, 0x20_3700), &regions).unwrap();
+        assert_eq!(part, AddressRange::new(Address(0x20_0000), Address(0x20_5000)));
+    }
+
+    #[test]
+    fn without_a_control_block_the_part_is_bounded() {
+        let regions = [region(0x10_0000, 0x4000_0000, RW)];
+        let part = used_part(&registers(0x20_0100, 0), &regions).unwrap();
+        assert!(part.size() <= LONGEST + 0x2000);
+    }
+
+    #[test]
+    fn an_overflowed_stack_is_found_above_its_guard() {
+        let regions = [region(0x1000, 0x2000, Protection::empty()), region(0x2000, 0x4000, RW)];
+        let part = used_part(&registers(0x1f00, 0), &regions).unwrap();
+        assert_eq!(part, AddressRange::new(Address(0x2000), Address(0x4000)));
+        assert_eq!(used_part(&registers(0x9000_0000, 0), &regions), None);
+    }
+}

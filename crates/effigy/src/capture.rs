@@ -1,0 +1,233 @@
+//! Takes the dumps of one process: looks, stops, writes, lets go, finishes.
+//!
+//! Three threads have a part. The tracer holds the target ([`Tracer`]). A worker reads facts and memory and writes them
+//! out; it may get stuck in a dead disk or network for as long as that pleases. This thread waits for the worker, for
+//! signals, for the deadline and for the target's end, and can let the target go at any moment whatever the worker does.
+
+mod finish;
+mod work;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use effigy_dump::kind::Kind;
+use effigy_dump::name::{NameParts, destination, format_of};
+use effigy_dump::select::SelectError;
+use effigy_dump::sink::{PartialFile, Remover, SinkError, size};
+use effigy_dump::write::{MoveError, Progress};
+use effigy_formats::Format;
+use effigy_live::LiveError;
+use effigy_live::snapshot::{Prelude, PreludeOptions};
+use effigy_live::stop::{Held, StopLimits, Tracer};
+use effigy_process::ProcessId;
+use jiff::Zoned;
+
+use crate::cancel::Cancel;
+use crate::progress::ProgressView;
+use crate::report::Report;
+use work::{Goal, Work, WorkResult};
+
+/// How often signals and the deadline are looked at.
+const TICK: Duration = Duration::from_millis(20);
+/// How long a worker that was asked to stop is waited for before it is left behind.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same when what it has written is to be kept.
+const PATIENCE_TO_KEEP: Duration = Duration::from_secs(30);
+/// Room that headers and tables may need beyond the memory, in bytes.
+const HEADROOM: u64 = 4 << 20;
+/// Room for a mini or triage dump, in bytes.
+const SMALL_DUMP: u64 = 16 << 20;
+
+/// What is asked for, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) output: OutputPlace,
+    pub(crate) format: Option<Format>,
+    pub(crate) kernel_stacks: bool,
+    pub(crate) compress: bool,
+    pub(crate) size_limit: Option<u64>,
+    /// What goes into the dump's comment: who, with what command line, by which trigger, and the user's own words.
+    pub(crate) comment: String,
+    /// The same without paths, for triage dumps.
+    pub(crate) triage_comment: String,
+    pub(crate) keep_partial: bool,
+    pub(crate) overwrite: bool,
+    pub(crate) include_dontdump: bool,
+    pub(crate) embed_binaries: bool,
+    pub(crate) registers: bool,
+    pub(crate) show_progress: bool,
+}
+
+/// Where dumps go.
+#[derive(Clone, Debug)]
+pub(crate) enum OutputPlace {
+    /// The current folder, a folder, or a file.
+    Path(Option<PathBuf>),
+    /// Standard output.
+    Stream,
+}
+
+/// Why there is no dump.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    #[error("process {0} ended before its dump was complete; nothing was kept")]
+    Ended(ProcessId),
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    #[error("the size limit of {} leaves no room for memory beside the headers, which take {}", size(.0.0), size(.0.1))]
+    Limit((u64, u64)),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error(transparent)]
+    Move(#[from] MoveError),
+    #[error("writing the dump: {0}; the process goes on and nothing was kept")]
+    Output(#[source] std::io::Error),
+    #[error("gave up after {seconds} s as asked (--timeout); the process goes on")]
+    TimedOut { seconds: f64 },
+    #[error("cancelled by signal {signal}; the process goes on and nothing was kept")]
+    Cancelled { signal: i32 },
+    #[error("effigy's own worker thread failed; the process goes on")]
+    OwnThread,
+}
+
+/// Takes the dumps of one process.
+pub(crate) fn capture(pid: ProcessId, request: &Request, cancel: &Cancel) -> Result<Vec<Report>, Failure> {
+    let began = Instant::now();
+    let options = PreludeOptions { kernel_facts: request.kernel_stacks, allow_traced: !request.registers };
+    let prelude = Prelude::read(pid, options)?;
+    let goals = plan(request, &prelude)?;
+    let removers: Vec<Remover> = goals.iter().filter_map(|goal| goal.file.as_ref()).map(PartialFile::remover).collect();
+    let progress = Arc::new(Progress::default());
+    let view = ProgressView::new(request.show_progress);
+
+    let mut tracer = None;
+    let mut stopped = None;
+    if request.registers {
+        let mut held = Tracer::start(pid, StopLimits::default())?;
+        stopped = Some(loop {
+            cancel.check()?;
+            if let Some(result) = held.wait_stopped(TICK) {
+                break result?;
+            }
+        });
+        tracer = Some(held);
+    }
+    let work = Work { prelude, stopped, goals, request: request.clone(), progress: Arc::clone(&progress) };
+    let results = work.start().map_err(|_| Failure::OwnThread)?;
+    let outcome = watch(&results, tracer.as_ref(), pid, cancel, &progress, &view);
+    // Whatever happened: first of all the target goes on.
+    let pause = tracer.map_or(Duration::ZERO, Tracer::resume);
+    view.clear();
+    match outcome {
+        Ok(result) => finish::finish(result?, request, pause, began, cancel, &progress),
+        Err(failure) => {
+            progress.stop();
+            let kept = abandon(&results, request, pause, began, &failure, &progress);
+            for remover in removers.iter().filter(|_| kept.is_none()) {
+                remover.remove();
+            }
+            kept.map_or(Err(failure), Ok)
+        }
+    }
+}
+
+/// Waits for the worker; an error as soon as there is a reason not to.
+fn watch(
+    results: &Receiver<WorkResult>,
+    tracer: Option<&Tracer>,
+    pid: ProcessId,
+    cancel: &Cancel,
+    progress: &Progress,
+    view: &ProgressView,
+) -> Result<WorkResult, Failure> {
+    loop {
+        match results.recv_timeout(TICK) {
+            Ok(result) => return Ok(result),
+            Err(RecvTimeoutError::Disconnected) => return Err(Failure::OwnThread),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        cancel.check()?;
+        if let Some(tracer) = tracer
+            && tracer.poll()? == Held::Ended
+        {
+            return Err(Failure::Ended(pid));
+        }
+        view.show(progress);
+    }
+}
+
+/// Ends a worker that is no longer wanted. With `--keep-partial`, what it wrote becomes the dump.
+fn abandon(
+    results: &Receiver<WorkResult>,
+    request: &Request,
+    pause: Duration,
+    began: Instant,
+    failure: &Failure,
+    progress: &Progress,
+) -> Option<Vec<Report>> {
+    let keep = request.keep_partial && !matches!(failure, Failure::OwnThread);
+    let result = results.recv_timeout(if keep { PATIENCE_TO_KEEP } else { PATIENCE }).ok()?;
+    if !keep {
+        return None;
+    }
+    finish::keep(result.ok()?, request, pause, began, progress)
+}
+
+/// Decides formats and names, creates the files, and checks that there is room, before anything is stopped.
+fn plan(request: &Request, prelude: &Prelude) -> Result<Vec<Goal>, Failure> {
+    let mut kinds = request.kinds.clone();
+    kinds.sort_by_key(|kind| kind.size_order());
+    let needed = kinds.iter().map(|kind| room_for(*kind, request, prelude)).sum();
+    let mut goals = Vec::new();
+    for kind in kinds {
+        let goal = match &request.output {
+            OutputPlace::Stream => {
+                Goal { kind, format: request.format.unwrap_or(Format::Minidump), destination: None, file: None }
+            }
+            OutputPlace::Path(path) => file_goal(kind, path.as_deref(), request, prelude)?,
+        };
+        goals.push(goal);
+    }
+    if let Some(file) = goals.iter().find_map(|goal| goal.file.as_ref()) {
+        file.require_room(needed)?;
+    }
+    Ok(goals)
+}
+
+fn file_goal(
+    kind: Kind,
+    path: Option<&std::path::Path>,
+    request: &Request,
+    prelude: &Prelude,
+) -> Result<Goal, Failure> {
+    let parts = NameParts { process: prelude.name().to_vec(), pid: prelude.pid().0, exception: 0, time: Zoned::now() };
+    let by_name = || path.filter(|path| !path.is_dir()).map_or(Format::Minidump, format_of);
+    let format = request.format.unwrap_or_else(by_name);
+    let destination = destination(path, format, request.compress, &parts);
+    let file = PartialFile::create(&destination, request.overwrite)?;
+    Ok(Goal { kind, format, destination: Some(destination), file: Some(file) })
+}
+
+/// An estimate of a dump's size in bytes. Absent pages take no room; what is swapped out is read in and does.
+fn room_for(kind: Kind, request: &Request, prelude: &Prelude) -> u64 {
+    let memory = match kind {
+        Kind::Mini | Kind::Triage => SMALL_DUMP.min(prelude.resident() + HEADROOM),
+        Kind::MiniPlus | Kind::Full | Kind::Custom(_) => prelude.resident() + HEADROOM,
+    };
+    request.size_limit.map_or(memory, |limit| memory.min(limit + HEADROOM))
+}
+
+/// Starts a thread and gives a channel on which its one result comes.
+fn in_thread<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> std::io::Result<Receiver<T>> {
+    let (sender, receiver) = bounded(1);
+    std::thread::Builder::new().name(name.into()).spawn(move || {
+        // Nobody may be waiting any more; then the result is dropped, and its partial files with it.
+        let _ = sender.send(body());
+    })?;
+    Ok(receiver)
+}

@@ -1,0 +1,144 @@
+//! What happens after the target goes on: embedded files, compression, the final name, the report.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use effigy_dump::sink::{FileWriter, Output, PartialFile, Published, SinkError};
+use effigy_dump::write::Progress;
+use effigy_formats::container::SeekableWriter;
+use effigy_process::{Process, Snapshot};
+
+use super::work::{Finished, Written, workers};
+use super::{Failure, Request};
+use crate::cancel::Cancel;
+use crate::kernel_text;
+use crate::report::{Report, TargetReport};
+
+/// Finishes all dumps of a target.
+pub(super) fn finish(
+    finished: Finished,
+    request: &Request,
+    pause: Duration,
+    began: Instant,
+    cancel: &Cancel,
+    progress: &Progress,
+) -> Result<Vec<Report>, Failure> {
+    let Finished { dumps, snapshot, stopped } = finished;
+    let mut reports = Vec::new();
+    for dump in dumps {
+        cancel.check()?;
+        reports.push(finish_one(dump, request, snapshot.process(), pause, began, stopped, cancel, progress)?);
+    }
+    Ok(reports)
+}
+
+/// Finishes what was written of dumps that were ended early; `None` when there is nothing to keep.
+pub(super) fn keep(
+    finished: Finished,
+    request: &Request,
+    pause: Duration,
+    began: Instant,
+    progress: &Progress,
+) -> Option<Vec<Report>> {
+    let Finished { dumps, snapshot, stopped } = finished;
+    // Time is up already: nothing is compressed any more.
+    let plain = Request { compress: false, ..request.clone() };
+    let never = Cancel::never();
+    let reports: Vec<Report> = dumps
+        .into_iter()
+        .filter(|dump| dump.goal.file.is_some())
+        .filter_map(|dump| finish_one(dump, &plain, snapshot.process(), pause, began, stopped, &never, progress).ok())
+        .collect();
+    (!reports.is_empty()).then_some(reports)
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call, from the two functions above")]
+fn finish_one(
+    mut dump: Written,
+    request: &Request,
+    process: &Process,
+    pause: Duration,
+    began: Instant,
+    stopped: bool,
+    cancel: &Cancel,
+    progress: &Progress,
+) -> Result<Report, Failure> {
+    dump.complete(progress).map_err(Failure::Output)?;
+    let Written { goal, moved, .. } = dump;
+    let published = match goal.file {
+        Some(file) if request.compress => compress(&file, request, cancel)?.publish()?,
+        Some(file) => file.publish()?,
+        None => Published { path: PathBuf::from("-"), bytes: 0, disk_bytes: 0 },
+    };
+    if request.kernel_stacks && goal.destination.is_some() {
+        write_kernel_text(&published, process)?;
+    }
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    Ok(Report {
+        path: published.path,
+        format: goal.format,
+        kind: goal.kind,
+        bytes: published.bytes,
+        disk_bytes: published.disk_bytes,
+        memory_bytes: moved.memory_bytes,
+        threads: process.threads.len(),
+        regions: process.regions.len(),
+        modules: process.modules.len(),
+        gaps: moved.gaps,
+        snapshot: if stopped { "stop" } else { "none" },
+        pause_us: micros(pause),
+        wall_us: micros(began.elapsed()),
+        target: TargetReport {
+            pid: process.identity.pid.0,
+            name: process.identity.name.clone(),
+            exe: process.identity.executable.clone(),
+            build_id: process.identity.build_id.clone(),
+        },
+    })
+}
+
+/// Compresses a finished dump into a file of its own.
+fn compress(plain: &PartialFile, request: &Request, cancel: &Cancel) -> Result<PartialFile, Failure> {
+    let packed = PartialFile::create(plain.destination(), request.overwrite)?;
+    let writer = packed.writer().map_err(Failure::Output)?;
+    let mut compressor = SeekableWriter::new(Plain(writer), workers()).map_err(Failure::Output)?;
+    let mut reader = plain.reader().map_err(Failure::Output)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        cancel.check()?;
+        let count = reader.read(&mut buffer).map_err(Failure::Output)?;
+        if count == 0 {
+            break;
+        }
+        compressor.write_all(&buffer[..count]).map_err(Failure::Output)?;
+    }
+    let (mut writer, _) = compressor.finish().map_err(Failure::Output)?;
+    writer.0.finish().map_err(Failure::Output)?;
+    Ok(packed)
+}
+
+/// A file's writer as a plain one.
+struct Plain(FileWriter);
+
+impl Write for Plain {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.append(buffer)?;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes the kernel's side of the threads beside the dump: its name with `.kernel.txt` behind it.
+fn write_kernel_text(published: &Published, process: &Process) -> Result<(), Failure> {
+    let mut path = published.path.clone();
+    path.as_mut_os_string().push(".kernel.txt");
+    let write_error = |source| SinkError::Write { path: path.clone(), source };
+    let file = PartialFile::create(&path, true)?;
+    file.writer().and_then(|mut writer| writer.append(kernel_text::render(process).as_bytes())).map_err(write_error)?;
+    file.publish()?;
+    Ok(())
+}

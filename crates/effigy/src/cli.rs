@@ -1,0 +1,200 @@
+//! Arguments as they are typed. What they mean is decided once, in the commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Take and read likenesses of programs: memory dumps.
+#[derive(Debug, Parser)]
+#[command(name = "effigy", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Dump a running process to a file
+    Dump(Box<DumpArgs>),
+    /// Start a sample program, dump it while it runs, and read the dump back
+    Demo,
+    /// The sample program of `demo`
+    #[command(hide = true)]
+    DemoTarget,
+}
+
+/// Arguments of `effigy dump`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 written and complete; 1 usage; 2 no such target, or it ended; 3 not permitted; 4 already traced;
+5 output failed; 6 a partial dump was kept; 7 timed out; 130 and 143 cancelled by SIGINT and SIGTERM.
+
+The target stands still while its memory is copied and goes on afterwards. The output says for how long.")]
+pub(crate) struct DumpArgs {
+    /// A process id, or a process's name
+    pub(crate) target: Option<String>,
+
+    /// Where to write: a file, a folder, or "-" for standard output. In a file's name PROCESSNAME, PID, YYMMDD, HHMMSS
+    /// and EXCEPTIONCODE are replaced
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Dump every process that fits
+    #[arg(long, conflicts_with_all = ["newest", "oldest"])]
+    pub(crate) all: bool,
+
+    /// Of several that fit, the one that started last
+    #[arg(long, conflicts_with = "oldest")]
+    pub(crate) newest: bool,
+
+    /// Of several that fit, the one that started first
+    #[arg(long)]
+    pub(crate) oldest: bool,
+
+    /// Processes of this control group and those below it
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup: Option<String>,
+
+    /// Processes of this systemd unit
+    #[arg(long, value_name = "NAME")]
+    pub(crate) unit: Option<String>,
+
+    /// What the dump holds; given more than once, the smallest is written first [default: full]
+    #[arg(short, long, value_enum)]
+    pub(crate) kind: Vec<KindArg>,
+
+    /// What the dump holds, as MINIDUMP_TYPE bits in hexadecimal
+    #[arg(long, value_name = "0x…", value_parser = parse_mask)]
+    pub(crate) mask: Vec<u64>,
+
+    /// The file's format [default: by the ending of the output's name, else minidump]
+    #[arg(short, long, value_enum)]
+    pub(crate) format: Option<FormatArg>,
+
+    /// Add each thread's kernel stack, system call and scheduling, and write them beside the dump as text
+    #[arg(long)]
+    pub(crate) kernel_stacks: bool,
+
+    /// Compress the dump
+    #[arg(long, value_enum, default_value_t = CompressArg::None)]
+    pub(crate) compress: CompressArg,
+
+    /// Leave out the largest regions until the dump's memory is no more than this, such as 500M or 2G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) size_limit: Option<u64>,
+
+    /// Text to put into the dump
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
+
+    /// Give up after so many seconds, let the target go, and leave nothing behind
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(crate) timeout: Option<std::time::Duration>,
+
+    /// Keep what was written when the dump is given up
+    #[arg(long)]
+    pub(crate) keep_partial: bool,
+
+    /// Replace a file of the same name, in place of adding a number to the name
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    /// Dump memory too that the program excludes with MADV_DONTDUMP
+    #[arg(long)]
+    pub(crate) include_dontdump: bool,
+
+    /// Put the program's and its libraries' files into the dump
+    #[arg(long)]
+    pub(crate) embed_binaries: bool,
+
+    /// Do not stop the target and take no registers: for one that another debugger holds. Unless that has stopped it,
+    /// its memory changes while it is copied
+    #[arg(long)]
+    pub(crate) no_registers: bool,
+
+    /// Print the result as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KindArg {
+    /// Stacks, what they point at, modules' headers
+    Mini,
+    /// Everything private or written, without program images
+    Miniplus,
+    /// Every page that is present
+    Full,
+    /// Stacks without data; no environment, arguments or paths
+    Triage,
+}
+
+/// Formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatArg {
+    /// For effigy, lldb, minidump-stackwalk, Sentry
+    Minidump,
+    /// ELF core: for effigy, gdb, lldb, WinDbg, dotnet-dump
+    Core,
+}
+
+/// Compression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompressArg {
+    /// As it is; unused parts are holes in the file
+    None,
+    /// Zstandard, in frames that can be read singly
+    Zstd,
+}
+
+fn parse_mask(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let mask = u64::from_str_radix(digits, 16).map_err(|_| "not a hexadecimal number".to_owned())?;
+    // Bits of minidumpapiset.h: MiniDumpValidTypeFlags.
+    if mask & !0x01ff_ffff != 0 {
+        return Err(format!("bits {:#x} have no meaning in a MINIDUMP_TYPE", mask & !0x01ff_ffff));
+    }
+    Ok(mask)
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "K" | "KB" | "KIB" => 1 << 10,
+        "M" | "MB" | "MIB" => 1 << 20,
+        "G" | "GB" | "GIB" => 1 << 30,
+        "T" | "TB" | "TIB" => 1u64 << 40,
+        other => return Err(format!("{other} is no unit; use K, M, G or T (powers of 1024)")),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| "not a size".to_owned())?;
+    number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "out of range".to_owned())
+}
+
+fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
+    let seconds: f64 = text.strip_suffix('s').unwrap_or(text).parse().map_err(|_| "not a number".to_owned())?;
+    std::time::Duration::try_from_secs_f64(seconds).map_err(|_| "out of range".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_masks() {
+        assert_eq!(parse_size("2G"), Ok(2 << 30));
+        assert_eq!(parse_size("500mb"), Ok(500 << 20));
+        assert!(parse_size("0").is_err() && parse_size("5x").is_err() && parse_size("99999999T").is_err());
+        assert_eq!(parse_mask("0x41864"), Ok(0x41864));
+        assert!(parse_mask("0x2000000").is_err());
+    }
+}

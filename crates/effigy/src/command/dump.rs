@@ -1,0 +1,135 @@
+//! `effigy dump`: dumps a running process to a file.
+//!
+//! ```text
+//! $ effigy dump redis-server
+//! wrote redis-server_261121_031502.dmp: 11.4 MiB
+//!   full of redis-server (pid 4711): 6 threads, 19 modules, 118 regions, 11.2 MiB of memory
+//!   the process stood still for 9.8 ms
+//! ```
+
+use std::path::Path;
+
+use effigy_dump::kind::{Kind, MinidumpType};
+use effigy_formats::Format;
+
+use crate::cancel::Cancel;
+use crate::capture::{Failure, OutputPlace, Request, capture};
+use crate::cli::{CompressArg, DumpArgs, FormatArg, KindArg};
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::{print, target};
+
+/// Runs the command.
+pub(crate) fn run(args: Box<DumpArgs>) -> Exit {
+    let targets = match target::resolve(&args) {
+        Ok(targets) => targets,
+        Err((exit, text)) => {
+            print::error(&text);
+            return exit;
+        }
+    };
+    let request = match request(&args, targets.len()) {
+        Ok(request) => request,
+        Err(text) => {
+            print::error(&text);
+            return Exit::Usage;
+        }
+    };
+    let cancel = Cancel::listen(args.timeout);
+    let mut exit = Exit::Done;
+    for pid in targets {
+        match capture(pid, &request, &cancel) {
+            Ok(reports) => {
+                for report in &reports {
+                    tell(report, &args);
+                    exit = exit.and(if report.is_partial() { Exit::Partial } else { Exit::Done });
+                }
+            }
+            Err(failure) => {
+                print::failure(&failure);
+                exit = exit.and(Exit::from(&failure));
+                if matches!(failure, Failure::Cancelled { .. } | Failure::TimedOut { .. }) {
+                    break;
+                }
+            }
+        }
+    }
+    exit
+}
+
+fn tell(report: &Report, args: &DumpArgs) {
+    let streamed = report.path == Path::new("-");
+    if args.json {
+        match serde_json::to_string(report) {
+            // Standard output is the dump then.
+            Ok(text) if streamed => print::note(&text),
+            Ok(text) => print::line(&text),
+            Err(error) => print::failure(&error),
+        }
+    } else if streamed {
+        print::note(&report.text());
+    } else {
+        print::line(&report.text());
+    }
+}
+
+/// Arguments as meant, from arguments as typed.
+fn request(args: &DumpArgs, targets: usize) -> Result<Request, String> {
+    let mut kinds: Vec<Kind> = args.kind.iter().map(|kind| kind_of(*kind)).collect();
+    kinds.extend(args.mask.iter().map(|mask| Kind::Custom(MinidumpType::from_bits_truncate(*mask))));
+    if kinds.is_empty() {
+        kinds.push(Kind::Full);
+    }
+    kinds.sort_by_key(|kind| kind.size_order());
+    kinds.dedup();
+    let output = match &args.output {
+        Some(path) if path == Path::new("-") => OutputPlace::Stream,
+        path => OutputPlace::Path(path.clone()),
+    };
+    if matches!(output, OutputPlace::Stream) {
+        if kinds.len() > 1 || targets > 1 {
+            return Err("only one dump can go to standard output".into());
+        }
+        if rustix::termios::isatty(std::io::stdout()) {
+            return Err("a dump is not for a terminal: redirect standard output, or give -o a file".into());
+        }
+        if args.kernel_stacks {
+            print::note("effigy: the dump holds the kernel stacks; with \"-o -\" there is no text beside it");
+        }
+    }
+    let words = args.comment.as_deref().map(|text| format!("\n{text}")).unwrap_or_default();
+    let command: Vec<String> = std::env::args_os().map(|word| print::safe(word.as_encoded_bytes())).collect();
+    let kind_names: Vec<String> = kinds.iter().map(Kind::to_string).collect();
+    Ok(Request {
+        output,
+        format: args.format.map(|format| match format {
+            FormatArg::Minidump => Format::Minidump,
+            FormatArg::Core => Format::ElfCore,
+        }),
+        kernel_stacks: args.kernel_stacks,
+        compress: args.compress == CompressArg::Zstd,
+        size_limit: args.size_limit,
+        comment: format!("{}\nManual dump by effigy {}{words}", command.join(" "), env!("CARGO_PKG_VERSION")),
+        triage_comment: format!(
+            "effigy dump --kind {}\nManual dump by effigy {}{words}",
+            kind_names.join(","),
+            env!("CARGO_PKG_VERSION")
+        ),
+        keep_partial: args.keep_partial,
+        overwrite: args.overwrite,
+        include_dontdump: args.include_dontdump,
+        embed_binaries: args.embed_binaries,
+        registers: !args.no_registers,
+        show_progress: !args.json,
+        kinds,
+    })
+}
+
+fn kind_of(kind: KindArg) -> Kind {
+    match kind {
+        KindArg::Mini => Kind::Mini,
+        KindArg::Miniplus => Kind::MiniPlus,
+        KindArg::Full => Kind::Full,
+        KindArg::Triage => Kind::Triage,
+    }
+}

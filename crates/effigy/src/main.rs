@@ -1,0 +1,32 @@
+//! effigy: takes and reads likenesses of programs.
+//!
+//! `main` parses, runs a command, and turns its result into an exit code; the `match` below is the table of contents.
+#![forbid(unsafe_code)]
+
+mod cancel;
+mod capture;
+mod cli;
+mod command;
+mod exit;
+mod kernel_text;
+mod print;
+mod progress;
+mod report;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return print::usage(&error).into(),
+    };
+    let exit = match cli.command {
+        cli::Command::Dump(args) => command::dump::run(args),
+        cli::Command::Demo => command::demo::run(),
+        cli::Command::DemoTarget => command::demo::target(),
+    };
+    exit.into()
+}

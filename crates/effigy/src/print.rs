@@ -1,0 +1,77 @@
+//! The only room that prints. Text from outside is made safe first; a reader that has gone away is no error.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use bstr::ByteSlice;
+
+use crate::exit::Exit;
+
+/// Prints a line of result.
+pub(crate) fn line(text: &str) {
+    // Nobody listens any more: a broken pipe is success.
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Prints a line for the person at the terminal, not for a pipe.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Prints an error.
+pub(crate) fn error(text: &str) {
+    note(&format!("effigy: {text}"));
+}
+
+/// Prints an error with everything that led to it.
+pub(crate) fn failure(error: &(dyn std::error::Error + 'static)) {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        // Transparent errors repeat their source.
+        if !text.ends_with(&more) {
+            let _ = write!(text, ": {more}");
+        }
+        source = cause.source();
+    }
+    self::error(&text);
+}
+
+/// Prints what clap has to say: help is a result, anything else a usage error.
+pub(crate) fn usage(error: &clap::Error) -> Exit {
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage } else { Exit::Done }
+}
+
+/// Text from outside for a terminal: control characters are shown as escapes, nothing can move the cursor.
+pub(crate) fn safe(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for letter in bytes.to_str_lossy().chars() {
+        // Besides control characters: those that turn the direction of writing (Unicode Bidi_Control).
+        let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if letter.is_control() || turns {
+            text.extend(letter.escape_default());
+        } else {
+            text.push(letter);
+        }
+    }
+    text
+}
+
+/// A duration for people.
+pub(crate) fn duration(time: std::time::Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds < 1.0 { format!("{:.1} ms", seconds * 1000.0) } else { format!("{seconds:.2} s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_outside_moves_the_cursor() {
+        assert_eq!(safe(b"a\x1b[2Jb\nc\xff"), "a\\u{1b}[2Jb\\nc\u{fffd}");
+        assert_eq!(safe("x\u{202e}y".as_bytes()), "x\\u{202e}y");
+    }
+}

@@ -1,0 +1,152 @@
+//! What is told about a finished dump, to people and as JSON. docs/json.md describes the fields.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bstr::BString;
+use effigy_dump::kind::Kind;
+use effigy_dump::sink::size;
+use effigy_formats::Format;
+use effigy_process::{BuildId, Gap, GapReason, GapSubject};
+use serde::Serialize;
+
+use crate::print;
+
+/// A finished dump.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Where it is; `-` for standard output.
+    pub(crate) path: PathBuf,
+    #[serde(serialize_with = "format_name")]
+    pub(crate) format: Format,
+    #[serde(serialize_with = "kind_name")]
+    pub(crate) kind: Kind,
+    /// Length of the file.
+    pub(crate) bytes: u64,
+    /// What it takes on the disk.
+    pub(crate) disk_bytes: u64,
+    /// Memory that it holds.
+    pub(crate) memory_bytes: u64,
+    pub(crate) threads: usize,
+    pub(crate) regions: usize,
+    pub(crate) modules: usize,
+    pub(crate) gaps: Vec<Gap>,
+    /// How the target was frozen.
+    pub(crate) snapshot: &'static str,
+    /// How long the target stood still, in microseconds.
+    pub(crate) pause_us: u64,
+    /// How long everything took, in microseconds.
+    pub(crate) wall_us: u64,
+    pub(crate) target: TargetReport,
+}
+
+/// Whose dump it is.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct TargetReport {
+    pub(crate) pid: u32,
+    #[serde(serialize_with = "effigy_process::text::lossy")]
+    pub(crate) name: BString,
+    #[serde(serialize_with = "effigy_process::text::lossy")]
+    pub(crate) exe: BString,
+    pub(crate) build_id: Option<BuildId>,
+}
+
+fn format_name<S: serde::Serializer>(format: &Format, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match format {
+        Format::Minidump => "minidump",
+        Format::ElfCore => "core",
+    })
+}
+
+fn kind_name<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.name())
+}
+
+impl Report {
+    /// Whether the dump lacks something that its kind promises.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.gaps.iter().any(|gap| gap.reason.is_loss())
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!(
+            "{} {}: {}",
+            if self.is_partial() { "kept a partial dump," } else { "wrote" },
+            print::safe(self.path.as_os_str().as_encoded_bytes()),
+            size(self.bytes)
+        );
+        if self.disk_bytes + self.disk_bytes / 10 < self.bytes {
+            let _ = write!(text, " ({} on disk)", size(self.disk_bytes));
+        }
+        let _ = write!(
+            text,
+            "\n  {} of {} (pid {}): {} threads, {} modules, {} regions, {} of memory",
+            self.kind,
+            print::safe(&self.target.name),
+            self.target.pid,
+            self.threads,
+            self.modules,
+            self.regions,
+            size(self.memory_bytes)
+        );
+        if self.snapshot == "none" {
+            text.push_str("\n  the process was not stopped: no registers, and its memory may have changed meanwhile");
+        } else {
+            let _ = write!(
+                text,
+                "\n  the process stood still for {}",
+                print::duration(Duration::from_micros(self.pause_us))
+            );
+        }
+        for line in gap_lines(&self.gaps) {
+            let _ = write!(text, "\n  {line}");
+        }
+        text
+    }
+}
+
+/// What is missing, one line a reason. Kernel pages, guard pages and file ends are in every dump and said in JSON only.
+fn gap_lines(gaps: &[Gap]) -> Vec<String> {
+    let mut by_reason: BTreeMap<&str, (GapReason, u64, u64, Vec<String>)> = BTreeMap::new();
+    for gap in gaps {
+        if matches!(
+            gap.reason,
+            GapReason::KernelData
+                | GapReason::GuardPage
+                | GapReason::PastEndOfFile
+                | GapReason::Redacted
+                | GapReason::AlreadyTraced
+                | GapReason::Unsupported
+        ) {
+            continue;
+        }
+        let entry = by_reason.entry(gap.reason.as_str()).or_insert((gap.reason, 0, 0, Vec::new()));
+        match &gap.subject {
+            GapSubject::Memory(range) => {
+                entry.1 += 1;
+                entry.2 += range.size();
+            }
+            GapSubject::Registers(tid) => entry.3.push(format!("registers of thread {tid}")),
+            GapSubject::Fact(fact) => entry.3.push(print::safe(fact.as_bytes())),
+        }
+    }
+    by_reason
+        .into_values()
+        .map(|(reason, ranges, bytes, mut others)| {
+            if ranges > 0 {
+                others.insert(0, format!("{} of memory in {ranges} places", size(bytes)));
+            }
+            let more = others.len().saturating_sub(5);
+            others.truncate(5);
+            let mut what = others.join(", ");
+            if more > 0 {
+                let _ = write!(what, " and {more} more");
+            }
+            let word = if reason.is_loss() { "missing" } else { "left out" };
+            format!("{word}: {what}: {reason}")
+        })
+        .collect()
+}

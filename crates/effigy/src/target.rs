@@ -1,0 +1,79 @@
+//! Which process is meant.
+
+use std::fmt::Write as _;
+
+use bstr::ByteSlice;
+use effigy_live::procfs::{ProcDir, Status};
+use effigy_live::select::{Candidate, Query, find};
+use effigy_process::ProcessId;
+
+use crate::cli::DumpArgs;
+use crate::exit::Exit;
+use crate::print;
+
+/// Lines of candidates that are shown, at most.
+const MOST_SHOWN: usize = 20;
+
+/// Finds the processes to dump, or says why there are none.
+pub(crate) fn resolve(args: &DumpArgs) -> Result<Vec<ProcessId>, (Exit, String)> {
+    let query = Query {
+        name: args.target.clone().filter(|target| target.parse::<u32>().is_err()),
+        cgroup: args.cgroup.clone(),
+        unit: args.unit.clone(),
+    };
+    if let Some(pid) = args.target.as_ref().and_then(|target| target.parse::<u32>().ok()) {
+        if args.all || args.newest || args.oldest || args.cgroup.is_some() || args.unit.is_some() {
+            return Err((
+                Exit::Usage,
+                format!("{pid} is a process id: --all, --newest, --oldest, --cgroup and --unit go with names"),
+            ));
+        }
+        return Ok(vec![leader_of(ProcessId(pid))]);
+    }
+    if query == Query::default() {
+        return Err((Exit::Usage, "which process? Give its id, its name, --cgroup or --unit".into()));
+    }
+    choose(args, find(&query), &wanted(&query))
+}
+
+/// A thread's id is taken for the process that it belongs to.
+fn leader_of(id: ProcessId) -> ProcessId {
+    let group = ProcDir::open(id).ok().and_then(|dir| Status::parse(&dir.read("status").ok()?).number("Tgid"));
+    group.and_then(|group| u32::try_from(group).ok()).map_or(id, ProcessId)
+}
+
+fn wanted(query: &Query) -> String {
+    let mut text = String::from("process");
+    if let Some(name) = &query.name {
+        let _ = write!(text, " named {}", print::safe(name.as_bytes()));
+    }
+    if let Some(group) = &query.cgroup {
+        let _ = write!(text, " in the control group {}", print::safe(group.as_bytes()));
+    }
+    if let Some(unit) = &query.unit {
+        let _ = write!(text, " of the unit {}", print::safe(unit.as_bytes()));
+    }
+    text
+}
+
+fn choose(args: &DumpArgs, found: Vec<Candidate>, wanted: &str) -> Result<Vec<ProcessId>, (Exit, String)> {
+    match found.as_slice() {
+        [] => Err((Exit::NoTarget, format!("there is no {wanted}"))),
+        [only] => Ok(vec![only.pid]),
+        all if args.all => Ok(all.iter().map(|each| each.pid).collect()),
+        [.., newest] if args.newest => Ok(vec![newest.pid]),
+        [oldest, ..] if args.oldest => Ok(vec![oldest.pid]),
+        all => {
+            let mut text = format!("{} fit: {wanted}. Give one's id, or --newest, --oldest or --all:\n", all.len());
+            for each in all.iter().take(MOST_SHOWN) {
+                let line: String = each.command_line.to_str_lossy().chars().take(80).collect();
+                let _ =
+                    writeln!(text, "  {:>8}  {}  {}", each.pid, print::safe(&each.name), print::safe(line.as_bytes()));
+            }
+            if all.len() > MOST_SHOWN {
+                let _ = writeln!(text, "  and {} more", all.len() - MOST_SHOWN);
+            }
+            Err((Exit::Usage, text.trim_end().to_owned()))
+        }
+    }
+}
