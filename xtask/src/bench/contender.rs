@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::arena::Arena;
 use crate::oracles::find_program;
@@ -11,7 +11,7 @@ use crate::oracles::find_program;
 /// A tool, as it is started for one job.
 #[derive(Clone, Debug)]
 pub(crate) struct Contender {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     program: PathBuf,
     job: Job,
 }
@@ -21,7 +21,10 @@ enum Job {
     /// effigy with these options.
     Effigy(&'static [&'static str]),
     Gcore,
-    ProcDump,
+    /// Up to 1.2 it took its target as an option, since then as a word.
+    ProcDump {
+        dash_p: bool,
+    },
     CreateDump,
     Copy {
         source: PathBuf,
@@ -49,34 +52,41 @@ impl Contender {
         Self::effigy(arena, EFFIGY_MINI, &["--kind", "mini", "--format", "minidump"])
     }
 
-    fn effigy(arena: &Arena, name: &'static str, options: &'static [&'static str]) -> Self {
-        Self { name, program: arena.effigy().to_owned(), job: Job::Effigy(options) }
+    fn effigy(arena: &Arena, name: &str, options: &'static [&'static str]) -> Self {
+        Self { name: name.to_owned(), program: arena.effigy().to_owned(), job: Job::Effigy(options) }
     }
 
     /// What a disk can do at best: the same bytes, with nobody to stop and nothing to look up.
     pub(crate) fn copy(source: &Path) -> Self {
-        Self { name: COPY, program: "cp".into(), job: Job::Copy { source: source.to_owned(), and_sync: false } }
+        let job = Job::Copy { source: source.to_owned(), and_sync: false };
+        Self { name: COPY.to_owned(), program: "cp".into(), job }
     }
 
     /// The same, until the bytes are on the disk and not only in the system's memory.
     pub(crate) fn copy_and_sync(source: &Path) -> Self {
         let job = Job::Copy { source: source.to_owned(), and_sync: true };
-        Self { name: "cp and sync", program: "sh".into(), job }
+        Self { name: "cp and sync".to_owned(), program: "sh".into(), job }
     }
 
-    /// The peers that are installed.
+    /// The peers that are installed. Of ProcDump and createdump there may be two, one in `PATH` and one named by a variable:
+    /// what a distribution packages and what is newest can differ by years.
     pub(crate) fn peers(arena: &Arena) -> Vec<Self> {
-        let peers = [
-            (GCORE, "EFFIGY_GCORE", "gcore", Job::Gcore),
-            ("ProcDump", "EFFIGY_PROCDUMP", "procdump", Job::ProcDump),
-            ("createdump", "EFFIGY_CREATEDUMP", "createdump", Job::CreateDump),
-        ];
-        let installed = peers.into_iter().filter_map(|(name, variable, program, job)| {
-            let named = env::var_os(variable).map(PathBuf::from);
-            let program = named.or_else(|| find_program(program, arena.search_path()))?;
-            Some(Self { name, program, job })
-        });
-        installed.collect()
+        let in_path = |program| find_program(program, arena.search_path());
+        let named = |variable| env::var_os(variable).map(PathBuf::from);
+        let gcore = in_path("gcore").map(|program| Self { name: GCORE.to_owned(), program, job: Job::Gcore });
+        let proc_dumps = [in_path("procdump"), named("EFFIGY_PROCDUMP")].into_iter().flatten().map(Self::proc_dump);
+        let create_dumps = [in_path("createdump"), named("EFFIGY_CREATEDUMP")].into_iter().flatten();
+        let create_dumps =
+            create_dumps.map(|program| Self { name: "createdump".to_owned(), program, job: Job::CreateDump });
+        gcore.into_iter().chain(proc_dumps).chain(create_dumps).collect()
+    }
+
+    fn proc_dump(program: PathBuf) -> Self {
+        let usage = said_by(program.as_os_str(), &[]);
+        let version = usage.lines().find_map(|line| line.strip_prefix("ProcDump v")?.split(' ').next());
+        let name = version.map_or_else(|| "ProcDump".to_owned(), |version| format!("ProcDump {version}"));
+        let dash_p = usage.lines().any(|line| line.trim_start().starts_with("-p  "));
+        Self { name, program, job: Job::ProcDump { dash_p } }
     }
 
     /// Program and arguments that dump process `pid` into `folder`.
@@ -92,8 +102,8 @@ impl Contender {
                 line.extend(["--json".into(), "-o".into(), output]);
             }
             Job::Gcore => line.extend(["-o".into(), output, pid]),
-            Job::ProcDump if self.wants_dash_p() => line.extend(["-p".into(), pid, "-o".into(), output]),
-            Job::ProcDump => line.extend([pid, output]),
+            Job::ProcDump { dash_p: true } => line.extend(["-p".into(), pid, "-o".into(), output]),
+            Job::ProcDump { dash_p: false } => line.extend([pid, output]),
             Job::CreateDump => line.extend(["-u".into(), "-f".into(), output, pid]),
             Job::Copy { source, and_sync: false } => line.extend([source.into(), output]),
             Job::Copy { source, and_sync: true } => {
@@ -104,25 +114,22 @@ impl Contender {
         line
     }
 
-    /// What the tool calls itself, for the page of results.
-    pub(crate) fn version(&self) -> String {
-        let (program, option): (&OsStr, _) = match &self.job {
-            Job::Effigy(_) | Job::Copy { and_sync: false, .. } => (self.program.as_os_str(), "--version"),
-            Job::Gcore => (OsStr::new("gdb"), "--version"),
-            Job::ProcDump => (self.program.as_os_str(), "-h"),
-            Job::CreateDump | Job::Copy { and_sync: true, .. } => return String::new(),
+    /// What the tool calls itself, for the page of results; nothing for one that does not say, or says it in its name.
+    pub(crate) fn version(&self) -> Option<String> {
+        let program = match &self.job {
+            Job::Effigy(_) | Job::Copy { and_sync: false, .. } => self.program.as_os_str(),
+            // gcore is a script of gdb's.
+            Job::Gcore => OsStr::new("gdb"),
+            Job::ProcDump { .. } | Job::CreateDump | Job::Copy { and_sync: true, .. } => return None,
         };
-        let lines = said_by(program, option);
-        lines.lines().find(|line| line.contains(|c: char| c.is_ascii_digit())).unwrap_or_default().trim().to_owned()
-    }
-
-    /// ProcDump took its target as an option up to 1.2 and takes it as a word since.
-    fn wants_dash_p(&self) -> bool {
-        said_by(self.program.as_os_str(), "-h").lines().any(|line| line.trim_start().starts_with("-p  "))
+        said_by(program, &["--version"]).lines().next().map(|line| line.trim().to_owned())
     }
 }
 
-fn said_by(program: &OsStr, option: &str) -> String {
-    let output = Command::new(program).arg(option).output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+/// Everything that a program says.
+fn said_by(program: &OsStr, words: &[&str]) -> String {
+    let output = Command::new(program).args(words).stdin(Stdio::null()).output();
+    output
+        .map(|output| String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+        .unwrap_or_default()
 }

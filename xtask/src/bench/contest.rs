@@ -1,4 +1,4 @@
-//! Tools run in turn on one target, round after round, so that what disturbs the machine disturbs them all.
+//! Tools run in turn on targets of one shape, round after round, so that what disturbs the machine disturbs them all.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,7 +16,7 @@ use super::arena::Arena;
 use super::contender::Contender;
 use super::gauge::Gauged;
 use super::spread::Spread;
-use super::target::{Target, end_group};
+use super::target::{Shape, Target, end_group};
 
 /// One run of one tool.
 #[derive(Clone, Copy, Debug)]
@@ -61,21 +61,24 @@ impl Entrant {
 /// Longer than any tool needs for what is asked here.
 const EACH_WITHIN: Duration = Duration::from_secs(900);
 
-/// Runs every tool once a round; each round begins with the next tool.
-pub(crate) fn hold(arena: &Arena, target: &Target, contenders: Vec<Contender>, rounds: u32) -> Result<Vec<Entrant>> {
+/// Runs every tool once a round; each round begins with the next tool. The round before the first is not counted: in it a
+/// virtual machine gets the memory that the others reuse.
+pub(crate) fn hold(arena: &Arena, shape: Shape, contenders: Vec<Contender>, rounds: u32) -> Result<Vec<Entrant>> {
     let enter = |contender| Entrant { contender, rounds: Vec::new(), failure: None };
     let mut entrants: Vec<_> = contenders.into_iter().map(enter).collect();
     let count = entrants.len();
-    for round in 0..usize::try_from(rounds)? {
+    for round in 0..=usize::try_from(rounds)? {
         for turn in 0..count {
             let entrant = &mut entrants[(round + turn) % count];
             if entrant.failure.is_some() {
                 continue;
             }
-            let result = run_once(arena, target, &entrant.contender)?;
-            tell(round, rounds, entrant.contender.name, &result);
+            let result = run_once(arena, shape, &entrant.contender)?;
+            let turn = if round == 0 { "warming up".to_owned() } else { format!("round {round}/{rounds}") };
+            tell(&turn, &entrant.contender.name, &result);
             match result {
-                Ok(sample) => entrant.rounds.push(sample),
+                Ok(sample) if round > 0 => entrant.rounds.push(sample),
+                Ok(_) => {}
                 Err(failure) => entrant.failure = Some(failure),
             }
         }
@@ -84,8 +87,8 @@ pub(crate) fn hold(arena: &Arena, target: &Target, contenders: Vec<Contender>, r
     Ok(entrants)
 }
 
-fn tell(round: usize, rounds: u32, name: &str, result: &Result<Sample, String>) {
-    let turn = format!("round {}/{rounds}  {name:<24}", round + 1);
+fn tell(turn: &str, name: &str, result: &Result<Sample, String>) {
+    let turn = format!("{turn:<10}  {name:<22}");
     match result {
         Ok(sample) => println!(
             "{turn} {:>8.3} s  pause {:>9.1} ms  {:>8.1} MB on disk  {:>7.1} MB memory",
@@ -98,8 +101,10 @@ fn tell(round: usize, rounds: u32, name: &str, result: &Result<Sample, String>) 
     }
 }
 
-/// One measured run. An outer error ends the benchmark; an inner one is the tool's own.
-pub(crate) fn run_once(arena: &Arena, target: &Target, tool: &Contender) -> Result<Result<Sample, String>> {
+/// One measured run, on a target that nobody has dumped before: dumpers that read what was not present make their target
+/// grow, and the next one would pay for it. An outer error ends the benchmark; an inner one is the tool's own.
+pub(crate) fn run_once(arena: &Arena, shape: Shape, tool: &Contender) -> Result<Result<Sample, String>> {
+    let target = Target::start(arena, shape)?;
     arena.clear()?;
     let report = arena.memory().join("gauged");
     let said = arena.memory().join("said");

@@ -37,7 +37,7 @@ pub(crate) struct DumpArgs {
     /// A look, not a measurement: smaller targets, two rounds, and the page of results stays as it is.
     #[arg(long)]
     quick: bool,
-    /// Rounds of each contest; each round runs every tool once.
+    /// Rounds of each contest; each round runs every tool once. Fewer than five leave the page of results as it is.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// A folder on the disk to measure on, instead of the folder for builds.
@@ -61,7 +61,7 @@ fn dump(args: &DumpArgs) -> Result<ExitCode> {
     println!("{machine}");
     let report = Report { machine, results: scenario::run(&arena, &plan)?, plan };
     println!("\n{report}");
-    if args.quick {
+    if args.quick || report.plan.rounds < scenario::ENOUGH_ROUNDS {
         println!("docs/benchmarks.md keeps the results of the last full run");
     } else {
         report.write_into(&workspace.root().join("docs/benchmarks.md"))?;

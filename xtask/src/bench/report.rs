@@ -151,7 +151,7 @@ fn contest(f: &mut Formatter<'_>, attempt: &Attempt<Vec<Entrant>>, rounds: u32) 
     )?;
     writeln!(f, "|---|---|---|---|---|---|---|---|")?;
     for entrant in entrants {
-        let name = entrant.contender.name;
+        let name = &entrant.contender.name;
         if let Some(failure) = &entrant.failure {
             writeln!(f, "| {name} | {} | – | – | – | – | – | – |", failure.replace('|', "/"))?;
             continue;
@@ -193,17 +193,14 @@ fn own_memory(f: &mut Formatter<'_>, results: &Results) -> fmt::Result {
 }
 
 fn versions(f: &mut Formatter<'_>, results: &Results) -> fmt::Result {
-    let entrants = results.resident.iter().chain(&results.reserved).flatten();
-    let mut lines: Vec<(&str, String)> = Vec::new();
-    for Entrant { contender, .. } in entrants {
-        let name = contender.name.split(',').next().unwrap_or_default();
-        let version = contender.version();
-        if !version.is_empty() && lines.iter().all(|(known, _)| *known != name) {
-            lines.push((name, version));
+    let mut lines = Vec::new();
+    for entrant in results.resident.iter().chain(&results.reserved).flatten() {
+        // effigy takes part more than once.
+        if let Some(version) = entrant.contender.version().filter(|version| !lines.contains(version)) {
+            lines.push(version);
         }
     }
-    let listed = lines.iter().map(|(name, version)| format!("{name}: {version}")).collect::<Vec<_>>().join("; ");
-    writeln!(f, "\nVersions: {listed}.")
+    writeln!(f, "\nVersions: {}.", lines.join("; "))
 }
 
 fn find<'a>(attempt: &'a Attempt<Vec<Entrant>>, name: &str) -> Option<&'a Entrant> {

@@ -21,12 +21,15 @@ pub(crate) struct Plan {
     pub(crate) own_memory_at: &'static [u64],
 }
 
+/// With fewer, one hiccup of the disk is a result.
+pub(crate) const ENOUGH_ROUNDS: u32 = 5;
+
 impl Plan {
     pub(crate) fn full() -> Self {
         Self {
             resident: Shape { resident_mib: 2048, threads: 50, reserved_gib: 0 },
             reserved: Shape { resident_mib: 64, threads: 10, reserved_gib: 4 },
-            rounds: 5,
+            rounds: ENOUGH_ROUNDS,
             own_memory_at: &[1, 4, 8],
         }
     }
@@ -87,8 +90,7 @@ fn resident(arena: &Arena, plan: &Plan, idle_gap: &mut Option<Duration>) -> Resu
         return Ok(Err(lack));
     }
     let source = arena.incompressible_file(bytes)?;
-    let target = Target::start(arena, shape)?;
-    *idle_gap = Some(gap_at_rest(arena, &target)?);
+    *idle_gap = Some(gap_at_rest(arena, shape)?);
     let mut contenders = vec![
         Contender::effigy_minidump(arena),
         Contender::copy(source.path()),
@@ -97,10 +99,11 @@ fn resident(arena: &Arena, plan: &Plan, idle_gap: &mut Option<Duration>) -> Resu
         Contender::effigy_mini(arena),
     ];
     contenders.extend(Contender::peers(arena));
-    contest::hold(arena, &target, contenders, plan.rounds).map(Ok)
+    contest::hold(arena, shape, contenders, plan.rounds).map(Ok)
 }
 
-fn gap_at_rest(arena: &Arena, target: &Target) -> Result<Duration> {
+fn gap_at_rest(arena: &Arena, shape: Shape) -> Result<Duration> {
+    let target = Target::start(arena, shape)?;
     arena.clear()?;
     target.heartbeat().reset()?;
     std::thread::sleep(Duration::from_secs(2));
@@ -115,11 +118,10 @@ fn reserved(arena: &Arena, plan: &Plan) -> Result<Attempt<Vec<Entrant>>> {
     if let Err(lack) = enough(arena, &Room { memory: 2 * GIB, disk: whole + GIB })? {
         return Ok(Err(lack));
     }
-    let target = Target::start(arena, shape)?;
     let mut contenders =
         vec![Contender::effigy_minidump(arena), Contender::effigy_core(arena), Contender::effigy_mini(arena)];
     contenders.extend(Contender::peers(arena));
-    contest::hold(arena, &target, contenders, plan.rounds).map(Ok)
+    contest::hold(arena, shape, contenders, plan.rounds).map(Ok)
 }
 
 fn own_memory(arena: &Arena, gib: u64) -> Result<OwnMemory> {
@@ -128,9 +130,9 @@ fn own_memory(arena: &Arena, gib: u64) -> Result<OwnMemory> {
     if let Err(lack) = enough(arena, &Room { memory: bytes + bytes / 4 + GIB, disk: bytes + bytes / 4 })? {
         return Ok(OwnMemory { gib, minidump: Err(lack.clone()), core: Err(lack) });
     }
-    let target = Target::start(arena, Shape { resident_mib: gib * 1024, threads: 10, reserved_gib: 0 })?;
-    let minidump = contest::run_once(arena, &target, &Contender::effigy_minidump(arena))?;
-    let core = contest::run_once(arena, &target, &Contender::effigy_core(arena))?;
+    let shape = Shape { resident_mib: gib * 1024, threads: 10, reserved_gib: 0 };
+    let minidump = contest::run_once(arena, shape, &Contender::effigy_minidump(arena))?;
+    let core = contest::run_once(arena, shape, &Contender::effigy_core(arena))?;
     arena.clear()?;
     Ok(OwnMemory { gib, minidump, core })
 }
