@@ -403,12 +403,18 @@ fn is_zero(block: &[u8]) -> bool {
 #[derive(Debug)]
 pub struct StreamWriter<W> {
     inner: W,
+    written: u64,
 }
 
 impl<W: Write + Send> StreamWriter<W> {
     /// Writes to `inner`.
     pub fn new(inner: W) -> Self {
-        Self { inner }
+        Self { inner, written: 0 }
+    }
+
+    /// Bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     /// What was written to.
@@ -419,11 +425,15 @@ impl<W: Write + Send> StreamWriter<W> {
 
 impl<W: Write + Send> Output for StreamWriter<W> {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.inner.write_all(bytes)
+        self.inner.write_all(bytes)?;
+        self.written += bytes.len() as u64;
+        Ok(())
     }
 
     fn append_zeros(&mut self, count: u64) -> io::Result<()> {
-        io::copy(&mut io::Read::take(io::repeat(0), count), &mut self.inner).map(drop)
+        io::copy(&mut io::Read::take(io::repeat(0), count), &mut self.inner)?;
+        self.written += count;
+        Ok(())
     }
 
     fn can_rewrite(&self) -> bool {

@@ -2,10 +2,14 @@
 //!
 //! Everything read here is the target's and may be nonsense; all arithmetic is checked and all sizes are bounded.
 
+use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
 
 use bstr::{BString, ByteSlice};
-use effigy_process::{Address, AddressRange, Architecture, BuildId, Memory, Module, Protection, Region, RegionUsage};
+use effigy_process::{
+    Address, AddressRange, Architecture, BuildId, Device, Gap, GapReason, GapSubject, Memory, Module, Protection,
+    Region, RegionUsage,
+};
 
 use crate::memory::LiveMemory;
 
@@ -24,10 +28,73 @@ const DT_SONAME: u64 = 14;
 /// `NT_GNU_BUILD_ID` of the GNU note owner.
 const NT_GNU_BUILD_ID: u32 = 3;
 
+/// What was found of images and mapped files while the target ran, so that it need not be looked at again while the
+/// target stands still: an image that lies in the same place of the same file is the same image.
+#[derive(Debug, Default)]
+pub(crate) struct KnownImages {
+    by_region: HashMap<(AddressRange, u64, Device), (Option<Module>, Option<Gap>)>,
+}
+
+impl KnownImages {
+    /// Looks at all file mappings.
+    pub(crate) fn look(memory: &LiveMemory, regions: &[Region], executable: u64) -> Self {
+        let mut modules: HashMap<Address, Module> =
+            modules(memory, regions, executable, &Self::default()).into_iter().map(|m| (m.range.start(), m)).collect();
+        let by_region = regions
+            .iter()
+            .filter(|region| region.inode != 0 || region.usage() == RegionUsage::Vdso)
+            .map(|region| (key(region), (modules.remove(&region.range.start()), past_end(memory, region))))
+            .collect();
+        Self { by_region }
+    }
+
+    /// What was found of a region, if that region was there.
+    fn get(&self, region: &Region) -> Option<&(Option<Module>, Option<Gap>)> {
+        self.by_region.get(&key(region))
+    }
+}
+
+fn key(region: &Region) -> (AddressRange, u64, Device) {
+    (region.range, region.inode, region.device)
+}
+
+/// Gaps for the parts of file mappings that lie beyond the end of their files.
+pub(crate) fn past_ends(memory: &LiveMemory, regions: &[Region], known: &KnownImages) -> Vec<Gap> {
+    regions
+        .iter()
+        .filter_map(|region| match known.get(region) {
+            Some((_, gap)) => gap.clone(),
+            None => past_end(memory, region),
+        })
+        .collect()
+}
+
+fn past_end(memory: &LiveMemory, region: &Region) -> Option<Gap> {
+    if region.usage() != RegionUsage::File || region.resident >= region.range.size() {
+        return None;
+    }
+    let file = memory.open_backing(region).ok()?;
+    let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mapped = about.len().saturating_sub(region.offset).next_multiple_of(memory.page_size());
+    if mapped >= region.range.size() {
+        return None;
+    }
+    let beyond = AddressRange::new(Address(region.range.start().0 + mapped), region.range.end());
+    Some(Gap {
+        subject: GapSubject::Memory(beyond),
+        reason: GapReason::PastEndOfFile,
+        detail: region.name.to_str_lossy().into_owned(),
+    })
+}
+
 /// The modules among `regions`. `executable` is the inode of the main program, 0 when not known.
-pub(crate) fn modules(memory: &LiveMemory, regions: &[Region], executable: (u64, &BString)) -> Vec<Module> {
+pub(crate) fn modules(memory: &LiveMemory, regions: &[Region], executable: u64, known: &KnownImages) -> Vec<Module> {
     let mut modules: Vec<Module> = Vec::new();
     for (index, region) in regions.iter().enumerate() {
+        if let Some((module, _)) = known.get(region) {
+            modules.extend(module.clone());
+            continue;
+        }
         let starts_an_image = match region.usage() {
             RegionUsage::File | RegionUsage::SharedMemory => region.offset == 0,
             RegionUsage::Vdso => true,
@@ -147,7 +214,7 @@ impl Image {
         Some(Self { wide, bias: base.0.wrapping_sub(lowest), range: AddressRange::new(base, end), headers })
     }
 
-    fn module(&self, reader: &ImageReader<'_>, executable: (u64, &BString)) -> Option<Module> {
+    fn module(&self, reader: &ImageReader<'_>, executable: u64) -> Option<Module> {
         let region = reader.region;
         let is_vdso = region.usage() == RegionUsage::Vdso;
         // A file that merely is read as data (by a debugger, say) has no executable part.
@@ -155,7 +222,7 @@ impl Image {
             sibling.protection.contains(Protection::EXECUTE) && self.range.contains(sibling.range.start())
         });
         let (path, deleted) = region.path();
-        let is_main = !is_vdso && region.inode == executable.0 && executable.0 != 0;
+        let is_main = !is_vdso && region.inode == executable && executable != 0;
         if !runs && !is_main {
             return None;
         }

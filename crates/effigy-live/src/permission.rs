@@ -87,8 +87,8 @@ impl fmt::Display for Refusal {
                  inside that namespace",
             ),
             Guard::Unknown => f.write_str(
-                "users and capabilities would allow it, so a security module (SELinux, AppArmor) has refused; its log \
-                 names the rule",
+                "users and capabilities would allow it, so a security module (SELinux, AppArmor, a sandbox) has refused; \
+                 its log names the rule",
             ),
         }
     }
@@ -107,6 +107,8 @@ pub struct Circumstances {
     pub yama: Option<u32>,
     /// Whether both are in one user namespace; `None` when the target's cannot be told.
     pub same_user_namespace: Option<bool>,
+    /// Whether effigy is in the system's first user namespace, where its rights reach into all others.
+    pub in_first_user_namespace: bool,
 }
 
 impl Circumstances {
@@ -126,6 +128,8 @@ impl Circumstances {
                 use std::os::unix::ffi::OsStrExt;
                 theirs.as_slice() == ours.as_os_str().as_bytes()
             }),
+            in_first_user_namespace: fs::read_to_string("/proc/self/uid_map")
+                .is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"])),
         }
     }
 
@@ -145,7 +149,7 @@ impl Circumstances {
         }
         if we_may_all {
             return match (self.same_user_namespace, self.yama) {
-                (Some(false) | None, _) => Guard::UserNamespace,
+                (Some(false) | None, _) if !self.in_first_user_namespace => Guard::UserNamespace,
                 (_, Some(scope @ 3..)) => Guard::Yama(scope),
                 _ => Guard::Unknown,
             };
@@ -194,6 +198,7 @@ mod tests {
             proc_owner: 1000,
             yama: None,
             same_user_namespace: Some(true),
+            in_first_user_namespace: true,
         }
     }
 

@@ -43,6 +43,7 @@ pub struct Identity {
     /// Build id of the executable.
     pub build_id: Option<BuildId>,
     /// When it started.
+    #[serde(serialize_with = "crate::text::unix_seconds")]
     pub started: SystemTime,
     /// From the system's start to the process's.
     pub started_since_boot: Duration,

@@ -141,10 +141,18 @@ impl Region {
     }
 }
 
-/// The line of `/proc/PID/maps` for this region, without the newline, spaced as the kernel does (`show_map_vma`,
-/// fs/proc/task_mmu.c: names start at column 73).
+/// The line of `/proc/PID/maps` for this region, with what is not UTF-8 in its name replaced.
 impl fmt::Display for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.maps_line().to_str_lossy())
+    }
+}
+
+impl Region {
+    /// The line of `/proc/PID/maps` for this region, byte for byte, without the newline; spaced as the kernel does
+    /// (`show_map_vma`, fs/proc/task_mmu.c: names start at column 73).
+    #[must_use]
+    pub fn maps_line(&self) -> Vec<u8> {
         let flag = |flag, letter| if self.protection.contains(flag) { letter } else { '-' };
         let head = format!(
             "{:08x}-{:08x} {}{}{}{} {:08x} {:02x}:{:02x} {} ",
@@ -159,6 +167,11 @@ impl fmt::Display for Region {
             self.device.minor,
             self.inode,
         );
-        if self.name.is_empty() { f.write_str(&head) } else { write!(f, "{head:<73}{}", self.name) }
+        let mut line = head.into_bytes();
+        if !self.name.is_empty() {
+            line.resize(line.len().max(73), b' ');
+            line.extend_from_slice(&self.name);
+        }
+        line
     }
 }

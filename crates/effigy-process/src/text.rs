@@ -1,4 +1,7 @@
-//! How bytes from outside are written into JSON: as text, with what is not UTF-8 replaced.
+//! How values without a form of their own are written into JSON: bytes from outside as text, with what is not UTF-8
+//! replaced; times as seconds.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bstr::{BString, ByteSlice};
 use serde::Serializer;
@@ -20,4 +23,12 @@ pub fn lossy_option<S: Serializer>(bytes: &Option<BString>, serializer: S) -> Re
         Some(bytes) => lossy(bytes, serializer),
         None => serializer.serialize_none(),
     }
+}
+
+/// A time as seconds since 1970 with their fraction; one before that is given as 0.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn unix_seconds<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()))
 }

@@ -75,10 +75,13 @@ impl Report {
         let mut text = format!(
             "{} {}: {}",
             if self.is_partial() { "kept a partial dump," } else { "wrote" },
-            print::safe(self.path.as_os_str().as_encoded_bytes()),
+            match self.path.as_os_str().as_encoded_bytes() {
+                b"-" => "to standard output".to_owned(),
+                path => print::safe(path),
+            },
             size(self.bytes)
         );
-        if self.disk_bytes + self.disk_bytes / 10 < self.bytes {
+        if self.disk_bytes > 0 && self.disk_bytes + self.disk_bytes / 10 < self.bytes {
             let _ = write!(text, " ({} on disk)", size(self.disk_bytes));
         }
         let _ = write!(

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use bstr::{BString, ByteSlice};
+use bstr::BString;
 use effigy_process::{
-    Address, AddressRange, Architecture, Gap, GapReason, GapSubject, Identity, NoRegisters, PageFaults, Process,
-    ProcessId, Region, RegionUsage, TextFiles, Thread, ThreadId, ThreadState,
+    Address, Architecture, Gap, GapReason, GapSubject, Identity, NoRegisters, PageFaults, Process, ProcessId, Region,
+    TextFiles, Thread, ThreadId, ThreadState,
 };
 
 use super::{LiveSnapshot, Prelude, stack};
@@ -34,8 +34,8 @@ pub(super) fn assemble(prelude: Prelude, stopped: Option<Stopped>) -> Result<Liv
     gaps.extend(handle_gap);
     let executable = executable(&live);
     let memory = LiveMemory::open(live, prelude.system.page_size)?;
-    let modules = image::modules(&memory, &regions, (executable.inode, &executable.path));
-    gaps.extend(regions.iter().filter_map(|region| past_end(&memory, region)));
+    let modules = image::modules(&memory, &regions, executable.inode, &prelude.images);
+    gaps.extend(image::past_ends(&memory, &regions, &prelude.images));
     let threads = threads(&prelude, stopped, &regions, &mut gaps);
     let architecture = threads
         .iter()
@@ -151,25 +151,6 @@ fn identity(
 fn namespace_pids(pid: ProcessId, status: &Status) -> Vec<u32> {
     let pids = status.numbers("NStgid");
     if pids.is_empty() { vec![pid.0] } else { pids }
-}
-
-/// A gap for the part of a file mapping that lies beyond the end of its file.
-fn past_end(memory: &LiveMemory, region: &Region) -> Option<Gap> {
-    if region.usage() != RegionUsage::File || region.resident >= region.range.size() {
-        return None;
-    }
-    let file = memory.open_backing(region).ok()?;
-    let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let mapped = about.len().saturating_sub(region.offset).next_multiple_of(memory.page_size());
-    if mapped >= region.range.size() {
-        return None;
-    }
-    let beyond = AddressRange::new(Address(region.range.start().0 + mapped), region.range.end());
-    Some(Gap {
-        subject: GapSubject::Memory(beyond),
-        reason: GapReason::PastEndOfFile,
-        detail: region.name.to_str_lossy().into_owned(),
-    })
 }
 
 fn threads(prelude: &Prelude, stopped: Option<Stopped>, regions: &[Region], gaps: &mut Vec<Gap>) -> Vec<Thread> {

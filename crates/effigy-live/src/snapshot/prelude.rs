@@ -7,12 +7,13 @@ use effigy_process::{
     Architecture, Gap, GapReason, GapSubject, KernelFacts, Namespace, ProcessId, System, ThreadId, ThreadState,
 };
 
-use crate::image::architecture_of;
+use crate::image::{KnownImages, architecture_of};
 use crate::procfs::{
-    ProcDir, SocketTable, Stat, Status, ThreadFacts, kernel_facts, read_system, release_file, thread_facts,
+    ProcDir, SocketTable, Stat, Status, ThreadFacts, kernel_facts, read_regions, read_system, release_file,
+    thread_facts,
 };
 use crate::stop::already_traced;
-use crate::{LiveError, permission};
+use crate::{LiveError, LiveMemory, permission};
 
 /// What the prelude is to look at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub struct Prelude {
     pub(crate) kernel: HashMap<u32, KernelFacts>,
     pub(crate) architecture: Option<Architecture>,
     pub(crate) gaps: Vec<Gap>,
+    pub(crate) images: KnownImages,
     name: BString,
     witness: ThreadId,
     resident: u64,
@@ -118,6 +120,7 @@ impl Prelude {
             architecture: executable_architecture(&live),
             name: stat.name,
             resident: Status::parse(&live.read("status").unwrap_or_default()).memory().resident,
+            images: known_images(witness, &live, system.page_size)?,
             dir,
             system,
             cpuinfo,
@@ -166,6 +169,13 @@ fn live_thread(pid: ProcessId, threads: &HashMap<u32, ThreadFacts>) -> Option<Th
         return Some(ThreadId(pid.0));
     }
     threads.iter().filter(|(_, facts)| lives(facts.state)).map(|(tid, _)| ThreadId(*tid)).min()
+}
+
+fn known_images(witness: ThreadId, live: &ProcDir, page_size: u64) -> Result<KnownImages, LiveError> {
+    let regions = read_regions(live)?;
+    let memory = LiveMemory::open(ProcDir::open(ProcessId(witness.0))?, page_size)?;
+    let executable = live.stat_link("exe").map_or(0, |about| about.st_ino);
+    Ok(KnownImages::look(&memory, &regions, executable))
 }
 
 fn namespaces(dir: &ProcDir) -> Vec<Namespace> {

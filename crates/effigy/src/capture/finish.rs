@@ -64,12 +64,12 @@ fn finish_one(
     cancel: &Cancel,
     progress: &Progress,
 ) -> Result<Report, Failure> {
-    dump.complete(progress).map_err(Failure::Output)?;
+    let streamed = dump.complete(progress).map_err(Failure::Output)?;
     let Written { goal, moved, .. } = dump;
     let published = match goal.file {
         Some(file) if request.compress => compress(&file, request, cancel)?.publish()?,
         Some(file) => file.publish()?,
-        None => Published { path: PathBuf::from("-"), bytes: 0, disk_bytes: 0 },
+        None => Published { path: PathBuf::from("-"), bytes: streamed, disk_bytes: 0 },
     };
     if request.kernel_stacks && goal.destination.is_some() {
         write_kernel_text(&published, process)?;

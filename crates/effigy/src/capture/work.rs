@@ -199,17 +199,22 @@ fn failure(snapshot: &LiveSnapshot, error: effigy_dump::write::MoveError) -> Fai
 }
 
 impl Written {
-    /// Writes what follows the memory and ends the output; the target runs again.
-    pub(super) fn complete(&mut self, progress: &Progress) -> io::Result<()> {
+    /// Writes what follows the memory and ends the output; the target runs again. Gives the number of bytes that went
+    /// to a stream.
+    pub(super) fn complete(&mut self, progress: &Progress) -> io::Result<u64> {
         let attachments = std::mem::take(&mut self.attachments);
-        let Some(output) = self.output.output() else { return Ok(()) };
+        let Some(output) = self.output.output() else { return Ok(0) };
         append_attachments(attachments, output, progress)?;
         output.finish()?;
-        if let Destination::CompressedStream(stream) = &mut self.output
-            && let Some(stream) = stream.take()
-        {
-            stream.into_inner().finish()?.0.flush()?;
+        match &mut self.output {
+            Destination::File(_) => Ok(0),
+            Destination::Stream(stream) => Ok(stream.written()),
+            Destination::CompressedStream(stream) => {
+                let Some(stream) = stream.take() else { return Ok(0) };
+                let (mut inner, counts) = stream.into_inner().finish()?;
+                inner.flush()?;
+                Ok(counts.compressed)
+            }
         }
-        Ok(())
     }
 }

@@ -29,7 +29,10 @@ pub(super) fn write(contents: &Contents<'_>, data_offset: u64, notes: &mut Notes
         }
     }
     notes.stream(OWNER_EFFIGY, effigy::MAPS, |out| {
-        process.regions.iter().try_for_each(|region| writeln!(out, "{region}"))
+        process.regions.iter().try_for_each(|region| {
+            out.write_all(&region.maps_line())?;
+            out.write_all(b"\n")
+        })
     })
 }
 

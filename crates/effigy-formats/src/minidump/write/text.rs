@@ -22,7 +22,8 @@ pub(super) fn write_maps(scene: &Scene<'_>, out: &mut Output<'_>) -> Result<Opti
     }
     let start = out.position();
     for region in &scene.process.regions {
-        writeln!(out, "{region}")?;
+        out.write_all(&region.maps_line())?;
+        out.write_all(b"\n")?;
     }
     Ok(Some(out.position() - start))
 }
