@@ -14,6 +14,8 @@ pub(crate) struct Machine {
     memory_bytes: u64,
     kernel: String,
     file_system: String,
+    /// Processes that wanted to run in the minute before.
+    load: String,
 }
 
 impl Machine {
@@ -22,6 +24,7 @@ impl Machine {
         let processors = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
         let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's release")?;
+        let load = fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
         Ok(Self {
             date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
             processor: model.map_or("unknown processor", |(_, name)| name).to_owned(),
@@ -29,15 +32,19 @@ impl Machine {
             memory_bytes: of_meminfo("MemTotal:")?,
             kernel: kernel.trim().to_owned(),
             file_system: file_system_of(folder)?,
+            load: load.split(' ').next().unwrap_or_default().to_owned(),
         })
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { date, processor, cores, memory_bytes, kernel, file_system } = self;
+        let Self { date, processor, cores, memory_bytes, kernel, file_system, load } = self;
         let memory = super::contest::megabytes(*memory_bytes) / 1e3;
-        write!(f, "{date}: {cores} cores ({processor}), {memory:.1} GB memory, Linux {kernel}, disk with {file_system}")
+        write!(
+            f,
+            "{date}: {cores} cores ({processor}), {memory:.1} GB memory, Linux {kernel}, disk with {file_system}, load {load} before"
+        )
     }
 }
 

@@ -144,7 +144,7 @@ fn contest(f: &mut Formatter<'_>, attempt: &Attempt<Vec<Entrant>>, rounds: u32) 
         Ok(entrants) => entrants,
         Err(lack) => return writeln!(f, "Not measured: {lack}."),
     };
-    writeln!(f, "{rounds} rounds, tools in turn; median (range).\n")?;
+    writeln!(f, "Rounds: {rounds}, tools in turn; median (range).\n")?;
     writeln!(
         f,
         "| tool | wall time, s | × cp | × gcore | pause felt, ms | pause told, ms | on disk, MB | own peak memory, MB |"
