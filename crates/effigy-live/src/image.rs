@@ -32,8 +32,11 @@ const NT_GNU_BUILD_ID: u32 = 3;
 /// target stands still: an image that lies in the same place of the same file is the same image.
 #[derive(Debug, Default)]
 pub(crate) struct KnownImages {
-    by_region: HashMap<(AddressRange, u64, Device), (Option<Module>, Option<Gap>)>,
+    by_region: HashMap<Place, (Option<Module>, Option<Gap>)>,
 }
+
+/// Addresses, inode and device of a mapping.
+type Place = (AddressRange, u64, Device);
 
 impl KnownImages {
     /// Looks at all file mappings.
@@ -54,7 +57,7 @@ impl KnownImages {
     }
 }
 
-fn key(region: &Region) -> (AddressRange, u64, Device) {
+fn key(region: &Region) -> Place {
     (region.range, region.inode, region.device)
 }
 

@@ -135,28 +135,28 @@ impl Tracer {
 
     /// Lets the target go and says how long it stood still, from the first interrupt to the last detach. Returns when
     /// every thread is free.
-    pub fn resume(mut self) -> Duration {
+    ///
+    /// # Errors
+    /// When the tracer thread had come to an end before: the target is free, and was so for an unknown part of the time.
+    pub fn resume(mut self) -> Result<Duration, LiveError> {
         self.release()
     }
 
-    fn release(&mut self) -> Duration {
+    fn release(&mut self) -> Result<Duration, LiveError> {
         drop(self.hold.take());
-        let free = self.resumed.recv().ok();
+        let free = self.resumed.recv();
         if let Some(thread) = self.thread.take() {
             // A panic there was printed by the panic hook; its end has freed the target either way.
             let _ = thread.join();
         }
-        match (self.since, free) {
-            (Some(since), Some(free)) => free.duration_since(since),
-            (Some(since), None) => since.elapsed(),
-            (None, _) => Duration::ZERO,
-        }
+        let free = free.map_err(|_| LiveError::OwnThread("tracer"))?;
+        Ok(self.since.map_or(Duration::ZERO, |since| free.duration_since(since)))
     }
 }
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        self.release();
+        let _ = self.release();
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) enum Failure {
     Sink(#[from] SinkError),
     #[error(transparent)]
     Move(#[from] MoveError),
-    #[error("writing the dump: {0}; the process goes on and nothing was kept")]
+    #[error("writing the dump (the process goes on, nothing was kept)")]
     Output(#[source] std::io::Error),
     #[error("gave up after {seconds} s as asked (--timeout); the process goes on")]
     TimedOut { seconds: f64 },
@@ -121,9 +121,11 @@ pub(crate) fn capture(pid: ProcessId, request: &Request, cancel: &Cancel) -> Res
     let results = work.start().map_err(|_| Failure::OwnThread)?;
     let outcome = watch(&results, tracer.as_ref(), pid, cancel, &progress, &view);
     // Whatever happened: first of all the target goes on.
-    let pause = tracer.map_or(Duration::ZERO, Tracer::resume);
+    let held = tracer.map_or(Ok(Duration::ZERO), Tracer::resume);
     view.clear();
-    match outcome {
+    let pause = *held.as_ref().unwrap_or(&Duration::ZERO);
+    // Memory that was read while nobody held the target is not of one instant.
+    match held.map_err(Failure::from).and(outcome) {
         Ok(result) => finish::finish(result?, request, pause, began, cancel, &progress),
         Err(failure) => {
             progress.stop();
@@ -131,7 +133,7 @@ pub(crate) fn capture(pid: ProcessId, request: &Request, cancel: &Cancel) -> Res
             for remover in removers.iter().filter(|_| kept.is_none()) {
                 remover.remove();
             }
-            kept.map_or(Err(failure), Ok)
+            kept.ok_or(failure)
         }
     }
 }
@@ -170,7 +172,8 @@ fn abandon(
     failure: &Failure,
     progress: &Progress,
 ) -> Option<Vec<Report>> {
-    let keep = request.keep_partial && !matches!(failure, Failure::OwnThread);
+    let keep = request.keep_partial
+        && !matches!(failure, Failure::OwnThread | Failure::Live(LiveError::OwnThread(_)));
     let result = results.recv_timeout(if keep { PATIENCE_TO_KEEP } else { PATIENCE }).ok()?;
     if !keep {
         return None;
