@@ -10,6 +10,7 @@
 //! rounds until a whole pass over `/proc/PID/task` finds nobody new: whoever could still make one is stopped by then.
 
 mod registers;
+mod restart;
 mod threads;
 
 use std::time::{Duration, Instant};

@@ -10,6 +10,7 @@ use nix::sys::ptrace;
 use nix::unistd::Pid;
 
 use super::registers::read_registers;
+use super::restart::restart_if_interrupted;
 use super::{StopLimits, Stopped, StoppedThread};
 use crate::procfs::{ProcDir, Stat, Status};
 use crate::{LiveError, permission};
@@ -251,6 +252,9 @@ impl ThreadSet {
                     Waited::Nothing | Waited::Gone => continue,
                 },
             };
+            if signal == 0 {
+                restart_if_interrupted(&self.dir, pid_of(tid));
+            }
             detach(tid, signal);
         }
     }
