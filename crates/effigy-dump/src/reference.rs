@@ -3,7 +3,7 @@
 //! Everything is by pages: a page costs 4 KiB in the dump and shows more of what surrounds a pointer than the 256
 //! bytes that other writers keep.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use effigy_process::{
     Address, AddressRange, Memory, NotRead, PageClass, Process, Protection, Region, RegionFlags, RegionUsage, Sharing,
@@ -18,8 +18,6 @@ const MOST_STACK_PAGES: usize = 4096;
 const FEWEST_STACK_PAGES: usize = 2;
 /// Pages that pointers lead to, all threads together, at most: 2 MiB.
 const MOST_REFERENCED: usize = 512;
-/// Words looked at as pointers in one stack.
-const MOST_WORDS: usize = 8192;
 /// Entries of the dynamic linker's list, at most.
 const MOST_LINKS: usize = 4096;
 
@@ -103,31 +101,53 @@ fn add_thread_blocks(process: &Process, pages: &mut BTreeSet<Address>) {
 fn add_referenced(snapshot: &dyn Snapshot, stacks: &[AddressRange], pages: &mut BTreeSet<Address>) {
     let process = snapshot.process();
     let page = process.system.page_size;
-    let mut candidates: Vec<Vec<Address>> = Vec::new();
-    for thread in &process.threads {
-        let Some(general) = thread.registers.as_ref().ok().and_then(|set| set.general()) else { continue };
-        candidates.push(general.words.iter().copied().map(Address).collect());
-    }
-    for stack in stacks {
-        candidates.push(words_of(snapshot, *stack));
-    }
+    let registers = process
+        .threads
+        .iter()
+        .filter_map(|thread| Some(thread.registers.as_ref().ok()?.general()?.words))
+        .map(|words| Words { found: words.into_iter().map(Address).collect(), rest: AddressRange::default() });
+    let stacks = stacks.iter().map(|stack| Words { found: VecDeque::new(), rest: *stack });
+    let mut turns: Vec<Words> = registers.chain(stacks).collect();
     let mut added = 0;
-    let mut turns: Vec<_> = candidates.into_iter().map(Vec::into_iter).collect();
     while added < MOST_REFERENCED && !turns.is_empty() {
-        turns.retain_mut(|turn| {
-            // The next word of this thread that is a pointer to something new.
-            let found = turn.find(|word| {
-                !pages.contains(&word.page_floor(page)) && process.region_at(*word).is_some_and(holds_data)
-            });
-            match found {
-                Some(word) if added < MOST_REFERENCED => {
-                    pages.insert(word.page_floor(page));
-                    added += 1;
-                    true
-                }
-                _ => false,
+        turns.retain_mut(|words| {
+            if added >= MOST_REFERENCED {
+                return false;
             }
+            // The next word of this thread that is a pointer to something new.
+            while let Some(word) = words.next(snapshot) {
+                let target = word.page_floor(page);
+                if !pages.contains(&target) && process.region_at(word).is_some_and(holds_data) {
+                    pages.insert(target);
+                    added += 1;
+                    return true;
+                }
+            }
+            false
         });
+    }
+}
+
+/// The words of a thread: some at hand, the rest still on its stack. Read a page at a time, as with many threads there
+/// is no room for all of their stacks and no use for most.
+struct Words {
+    found: VecDeque<Address>,
+    rest: AddressRange,
+}
+
+impl Words {
+    fn next(&mut self, snapshot: &dyn Snapshot) -> Option<Address> {
+        let process = snapshot.process();
+        while self.found.is_empty() && !self.rest.is_empty() {
+            let mut page = vec![0; usize::try_from(process.system.page_size).unwrap_or(4096)];
+            if SnapshotMemory(snapshot).read_exact(self.rest.start(), &mut page).is_ok() {
+                let words = page.chunks_exact(process.architecture.pointer_size());
+                self.found.extend(words.map(|word| Address(number(word))));
+            }
+            let next = self.rest.start().saturating_add(process.system.page_size);
+            self.rest = AddressRange::new(next, self.rest.end());
+        }
+        self.found.pop_front()
     }
 }
 
@@ -139,23 +159,6 @@ fn holds_data(region: &Region) -> bool {
         && !region
             .flags
             .intersects(RegionFlags::DONT_DUMP | RegionFlags::IO | RegionFlags::PFN_MAP | RegionFlags::SECRET)
-}
-
-/// The words of a stack, newest first.
-fn words_of(snapshot: &dyn Snapshot, stack: AddressRange) -> Vec<Address> {
-    let process = snapshot.process();
-    let size = process.architecture.pointer_size();
-    let mut words = Vec::new();
-    let mut buffer = vec![0; usize::try_from(process.system.page_size).unwrap_or(4096)];
-    let memory = SnapshotMemory(snapshot);
-    let mut at = stack.start();
-    while at < stack.end() && words.len() < MOST_WORDS {
-        if memory.read_exact(at, &mut buffer).is_ok() {
-            words.extend(buffer.chunks_exact(size).map(|word| Address(number(word))));
-        }
-        at = at.saturating_add(process.system.page_size);
-    }
-    words
 }
 
 fn number(word: &[u8]) -> u64 {

@@ -1,7 +1,7 @@
 //! A running process's memory, and which of it there is.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -253,9 +253,9 @@ impl LiveMemory {
         scan.is_ok() && present
     }
 
-    /// The directory that the memory belongs to.
-    pub(crate) fn dir(&self) -> &ProcDir {
-        &self.dir
+    /// Whether the address space is no more: `/proc/PID/maps` is empty then, also while a zombie is left.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.dir.open_file("maps").and_then(|mut maps| maps.read(&mut [0])).map_or(true, |count| count == 0)
     }
 
     /// Page size in bytes.

@@ -172,8 +172,7 @@ fn abandon(
     failure: &Failure,
     progress: &Progress,
 ) -> Option<Vec<Report>> {
-    let keep = request.keep_partial
-        && !matches!(failure, Failure::OwnThread | Failure::Live(LiveError::OwnThread(_)));
+    let keep = request.keep_partial && !matches!(failure, Failure::OwnThread | Failure::Live(LiveError::OwnThread(_)));
     let result = results.recv_timeout(if keep { PATIENCE_TO_KEEP } else { PATIENCE }).ok()?;
     if !keep {
         return None;

@@ -128,12 +128,13 @@ impl ProcDir {
         Ok(rustix::fs::statat(&self.dir, path, rustix::fs::AtFlags::empty())?)
     }
 
-    /// Who owns a file of the process: root for one that is not dumpable, see proc(5).
+    /// Who owns the files of the process: root for one that is not dumpable, see proc(5). The directory itself always
+    /// belongs to the process's user.
     ///
     /// # Errors
-    /// As `fstat(2)`.
+    /// As `fstatat(2)`.
     pub fn owner(&self) -> io::Result<u32> {
-        Ok(rustix::fs::fstat(&self.dir)?.st_uid)
+        Ok(rustix::fs::statat(&self.dir, "environ", rustix::fs::AtFlags::empty())?.st_uid)
     }
 
     /// Wraps an error of one of the files.

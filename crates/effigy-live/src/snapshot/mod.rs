@@ -110,7 +110,7 @@ impl Snapshot for LiveSnapshot {
             self.note_swap(region);
         }
         let result = match self.memory.read_region(region, address, buffer) {
-            Ok(0) => Err(if self.memory.dir().read("stat").is_err() { NotRead::Ended } else { NotRead::Unreadable }),
+            Ok(0) => Err(if self.memory.is_gone() { NotRead::Ended } else { NotRead::Unreadable }),
             Ok(count) => Ok(count),
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(NotRead::Ended),
             Err(_) => Err(NotRead::Unreadable),
