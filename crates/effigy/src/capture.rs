@@ -25,12 +25,15 @@ use effigy_process::ProcessId;
 use jiff::Zoned;
 
 use crate::cancel::Cancel;
+use crate::print;
 use crate::progress::ProgressView;
 use crate::report::Report;
 use work::{Goal, Work, WorkResult};
 
 /// How often signals and the deadline are looked at.
 const TICK: Duration = Duration::from_millis(20);
+/// How long another effigy's dump of the same process is waited for.
+const LONGEST_TURN: Duration = Duration::from_secs(600);
 /// How long a worker that was asked to stop is waited for before it is left behind.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same when what it has written is to be kept.
@@ -95,9 +98,30 @@ pub(crate) enum Failure {
     OwnThread,
 }
 
-/// Takes the dumps of one process.
+/// Takes the dumps of one process. When another effigy holds it, that one's dump is waited for.
 pub(crate) fn capture(pid: ProcessId, request: &Request, cancel: &Cancel) -> Result<Vec<Report>, Failure> {
     let began = Instant::now();
+    let mut told = false;
+    loop {
+        match capture_once(pid, request, cancel, began) {
+            Err(Failure::Live(LiveError::AlreadyTraced { tracer, tracer_name, .. }))
+                if tracer_name == "effigy" && began.elapsed() < LONGEST_TURN =>
+            {
+                if !told {
+                    print::note(&format!(
+                        "effigy: waiting for another effigy ({tracer}) that is dumping process {pid}"
+                    ));
+                    told = true;
+                }
+                std::thread::sleep(TICK);
+                cancel.check()?;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn capture_once(pid: ProcessId, request: &Request, cancel: &Cancel, began: Instant) -> Result<Vec<Report>, Failure> {
     let options = PreludeOptions { kernel_facts: request.kernel_stacks, allow_traced: !request.registers };
     let prelude = Prelude::read(pid, options)?;
     let goals = plan(request, &prelude)?;

@@ -140,7 +140,10 @@ fn gap_lines(gaps: &[Gap]) -> Vec<String> {
         .into_values()
         .map(|(reason, ranges, bytes, mut others)| {
             if ranges > 0 {
-                others.insert(0, format!("{} of memory in {ranges} places", size(bytes)));
+                others.insert(
+                    0,
+                    format!("{} of memory in {ranges} {}", size(bytes), if ranges == 1 { "place" } else { "places" }),
+                );
             }
             let more = others.len().saturating_sub(5);
             others.truncate(5);
@@ -152,4 +155,110 @@ fn gap_lines(gaps: &[Gap]) -> Vec<String> {
             format!("{word}: {what}: {reason}")
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use effigy_process::{Address, AddressRange, ThreadId};
+
+    use super::*;
+
+    fn report(gaps: Vec<Gap>) -> Report {
+        Report {
+            path: "/dumps/a\nb.dmp".into(),
+            format: Format::Minidump,
+            kind: Kind::Full,
+            bytes: 13_680_640,
+            disk_bytes: 12_451_840,
+            memory_bytes: 13_086_720,
+            threads: 5,
+            regions: 117,
+            modules: 19,
+            gaps,
+            snapshot: "stop",
+            pause_us: 22_400,
+            wall_us: 47_492,
+            target: TargetReport {
+                pid: 4711,
+                name: "redis\x1b[2J".into(),
+                exe: "/usr/bin/redis-server".into(),
+                build_id: Some(BuildId(vec![0xa5, 0x0d])),
+            },
+        }
+    }
+
+    fn memory(start: u64, size: u64, reason: GapReason) -> Gap {
+        let range = AddressRange::sized(Address(start), size);
+        Gap { subject: GapSubject::Memory(range), reason, detail: String::new() }
+    }
+
+    #[test]
+    fn a_complete_dump_for_people() {
+        insta::assert_snapshot!(report(vec![memory(0, 4096, GapReason::KernelData)]).text(), @r"
+        wrote /dumps/a\nb.dmp: 13.0 MiB
+          full of redis\u{1b}[2J (pid 4711): 5 threads, 19 modules, 117 regions, 12.5 MiB of memory
+          the process stood still for 22.4 ms
+        ");
+    }
+
+    #[test]
+    fn what_is_missing_is_said_by_reason() {
+        let gaps = vec![
+            memory(0x1000, 1 << 20, GapReason::DontDump),
+            memory(0x40_0000, 4096, GapReason::Unreadable),
+            memory(0x50_0000, 4096, GapReason::Unreadable),
+            Gap {
+                subject: GapSubject::Registers(ThreadId(7)),
+                reason: GapReason::UninterruptibleSleep,
+                detail: String::new(),
+            },
+        ];
+        let report = report(gaps);
+        assert!(report.is_partial());
+        insta::assert_snapshot!(report.text(), @r"
+        kept a partial dump, /dumps/a\nb.dmp: 13.0 MiB
+          full of redis\u{1b}[2J (pid 4711): 5 threads, 19 modules, 117 regions, 12.5 MiB of memory
+          the process stood still for 22.4 ms
+          left out: 1.0 MiB of memory in 1 place: the program excludes it from dumps (MADV_DONTDUMP)
+          missing: registers of thread 7: the thread is in uninterruptible sleep
+          missing: 8.0 KiB of memory in 2 places: could not be read
+        ");
+    }
+
+    #[test]
+    fn json() {
+        let report = report(vec![memory(0x40_0000, 4096, GapReason::Unreadable)]);
+        insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap(), @r#"
+        {
+          "path": "/dumps/a\nb.dmp",
+          "format": "minidump",
+          "kind": "full",
+          "bytes": 13680640,
+          "disk_bytes": 12451840,
+          "memory_bytes": 13086720,
+          "threads": 5,
+          "regions": 117,
+          "modules": 19,
+          "gaps": [
+            {
+              "subject": "memory",
+              "start": "0x400000",
+              "end": "0x401000",
+              "reason": "unreadable",
+              "loss": true,
+              "detail": ""
+            }
+          ],
+          "snapshot": "stop",
+          "pause_us": 22400,
+          "wall_us": 47492,
+          "target": {
+            "pid": 4711,
+            "name": "redis\u001b[2J",
+            "exe": "/usr/bin/redis-server",
+            "build_id": "a50d"
+          }
+        }
+        "#);
+    }
 }

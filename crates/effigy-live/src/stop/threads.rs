@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use effigy_process::{GapReason, NoRegisters, ThreadId, ThreadState};
+use effigy_process::{GapReason, NoRegisters, ProcessId, ThreadId, ThreadState};
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
@@ -260,10 +260,14 @@ impl ThreadSet {
     }
 }
 
-/// The error for a target that someone else traces.
+/// The error for a target that someone else traces. `tracer` may be any thread of the tracing process.
 pub(crate) fn already_traced(dir: &ProcDir, tracer: u32) -> LiveError {
-    let tracer_name = std::fs::read_to_string(format!("/proc/{tracer}/comm")).unwrap_or_default().trim().to_owned();
-    LiveError::AlreadyTraced { pid: dir.id(), tracer, tracer_name }
+    let leader = ProcDir::open(ProcessId(tracer))
+        .ok()
+        .and_then(|thread| u32::try_from(Status::parse(&thread.read("status").ok()?).number("Tgid")?).ok())
+        .unwrap_or(tracer);
+    let tracer_name = std::fs::read_to_string(format!("/proc/{leader}/comm")).unwrap_or_default().trim().to_owned();
+    LiveError::AlreadyTraced { pid: dir.id(), tracer: leader, tracer_name }
 }
 
 /// What `wait` found.
