@@ -1,0 +1,41 @@
+//! Builds the C targets, once for each source, flags and compiler.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, process, thread};
+
+const FLAGS: [&str; 6] = ["-O1", "-g", "-pthread", "-fno-omit-frame-pointer", "-fno-inline", "-w"];
+
+/// Where the sources are.
+pub(crate) fn source_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/targets").canonicalize().unwrap()
+}
+
+/// Builds `NAME.c` with the flags that all targets have and `extra`, unless that was done before; gives the program.
+pub(crate) fn compile(name: &str, extra: &[&str]) -> PathBuf {
+    let source = source_dir().join(format!("{name}.c"));
+    let mut hasher = DefaultHasher::new();
+    (FLAGS, extra).hash(&mut hasher);
+    fs::read(&source).unwrap().hash(&mut hasher);
+    fs::read(source_dir().join("target.h")).unwrap().hash(&mut hasher);
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("target-{:016x}", hasher.finish()));
+    let program = dir.join(name);
+    if program.exists() {
+        return program;
+    }
+    fs::create_dir_all(&dir).unwrap();
+    // Tests run at the same time and may build the same target: each builds beside the name and renames.
+    let unfinished = dir.join(format!(".{name}.{}.{:?}", process::id(), thread::current().id()));
+    let output = Command::new("gcc")
+        .args(FLAGS)
+        .args(extra)
+        .arg(&source)
+        .arg("-o")
+        .arg(&unfinished)
+        .output()
+        .expect("gcc is needed for the behaviour tests");
+    assert!(output.status.success(), "gcc failed on {name}: {}", String::from_utf8_lossy(&output.stderr));
+    fs::rename(&unfinished, &program).unwrap();
+    program
+}

@@ -1,0 +1,28 @@
+//! What every behaviour test stands on: targets, effigy runs, dumps read without effigy's own code, oracles, and the
+//! one check that no test leaves out: the target was not harmed.
+
+mod backtrace;
+mod compile;
+mod dump;
+mod elf;
+mod heartbeat;
+mod marker;
+mod oracle;
+mod run;
+mod state;
+mod system;
+mod target;
+
+pub(crate) use backtrace::{
+    Backtraces, compare_exactly, compare_places, eu_stack, gdb_commands, gdb_core, gdb_live, lldb, stackwalk,
+};
+pub(crate) use compile::{compile, source_dir};
+pub(crate) use dump::{Dump, disk_bytes, dump_core, dump_minidump, dump_with, file_contains};
+pub(crate) use elf::{Core, NT_PRSTATUS};
+pub(crate) use heartbeat::Heartbeat;
+pub(crate) use marker::{Marker, MarkerKind, verify, verify_absent};
+pub(crate) use oracle::{heavy, oracle, skip};
+pub(crate) use run::{Effigy, Run, effigy};
+pub(crate) use state::{State, Tolerance, alive, status_field, thread_states};
+pub(crate) use system::{Cgroup, MachineLock, Mounted, Setting, Swap, is_root, scratch};
+pub(crate) use target::{Plan, Target};
