@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{
     Heartbeat, Plan, State, Target, Tolerance, alive, dump_core, dump_with, effigy, heavy, is_root, scratch, skip,
-    verify,
+    status_field, verify,
 };
 
 /// System calls that the kernel itself ends with EINTR when a thread is stopped by a tracer, handlers or not
@@ -142,6 +142,42 @@ fn kill_dumper(rounds: u64, step: Duration) {
         }
     }
     verify(&dump_core(&target, &[]), &target.markers);
+}
+
+/// Cases 32 and 40: effigy is killed while it dumps a stopped target; that stays stopped.
+#[test]
+fn dumper_of_a_stopped_target_killed() {
+    let target = Plan::c("big").args(["-m", "64", "-t", "10"]).start();
+    target.stop();
+    let before = State::of(target.pid);
+    for round in 0..10 {
+        let out = scratch();
+        let run = effigy(["dump", &target.pid_text(), "-o"]).arg(out.path().join("dump.core")).start();
+        sleep(Duration::from_millis(5 + 8 * round));
+        run.send(Signal::SIGKILL);
+        run.wait();
+        before.assert_unharmed(Tolerance::STRICT);
+    }
+}
+
+/// effigy itself stays under 64 MB, however large the target.
+#[test]
+fn own_memory_does_not_grow_with_the_target() {
+    let target = Plan::c("big").args(["-m", "1500", "-z", "-t", "20"]).start();
+    for arguments in [&["--format", "core"][..], &["--format", "minidump"], &["--format", "core", "--compress", "zstd"]]
+    {
+        let out = scratch();
+        let mut run = effigy(["dump", &target.pid_text(), "-o", "dump"]).args(arguments).dir(out.path()).start();
+        let mut most = 0;
+        while !run.is_over() {
+            let peak = status_field(run.pid(), "VmHWM").and_then(|text| text.trim_end_matches(" kB").parse().ok());
+            most = most.max(peak.unwrap_or(0));
+            sleep(Duration::from_millis(2));
+        }
+        run.wait().expect(0);
+        eprintln!("{arguments:?}: effigy's resident size was {most} KiB at most");
+        assert!(most > 0 && most < 64_000_000 / 1024, "{arguments:?}: {most} KiB");
+    }
 }
 
 #[track_caller]

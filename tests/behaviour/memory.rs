@@ -1,8 +1,8 @@
 //! Memory of ordinary kinds: all that is there is in the dump, nothing that is not there is read or stored.
 
 use crate::harness::{
-    MachineLock, Plan, Setting, disk_bytes, dump_core, dump_minidump, heavy, is_root, scratch, skip, verify,
-    verify_absent,
+    MachineLock, Plan, Setting, compare_exactly, disk_bytes, dump_core, dump_minidump, eu_stack, gdb_core, gdb_live,
+    heavy, is_root, oracle, scratch, skip, verify, verify_absent,
 };
 
 /// Case 1: marks in heap, data, bss, TLS, stacks and mappings, exact in both formats.
@@ -87,6 +87,12 @@ fn heavy_mappings_beyond_65535() {
     let core = dump_core(&target, &[]);
     verify(&core, &target.markers);
     assert!(core.core().loads().count() >= 66_000, "{} segments", core.core().loads().count());
+    if let Some(gdb) = oracle("gdb") {
+        compare_exactly(&gdb_live(&gdb, target.pid), &gdb_core(&gdb, &target.exe(), &core.path), &target.threads);
+    }
+    if let Some(eu_stack_tool) = oracle("eu-stack") {
+        assert_eq!(eu_stack(&eu_stack_tool, &target.exe(), &core.path).len(), 1, "threads that eu-stack sees");
+    }
     verify(&dump_minidump(&target, &[]), &target.markers);
 }
 

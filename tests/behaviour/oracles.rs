@@ -231,7 +231,11 @@ fn registers_of_a_sleeping_thread() {
     let Some(gdb) = oracle("gdb") else { return };
     let target = Plan::c("plain").start();
     // syscall NUMBER ARG0 … ARG5 SP PC, of proc_pid_syscall(5)
-    let facts = fs::read_to_string(format!("/proc/{}/syscall", target.pid)).unwrap();
+    let read = || fs::read_to_string(format!("/proc/{}/syscall", target.pid)).unwrap();
+    let mut facts = read();
+    while facts.starts_with("running") {
+        facts = read();
+    }
     let words: Vec<_> = facts.split_whitespace().collect();
     let [.., sp, pc] = words[..] else { panic!("{facts}") };
     let dump = dump_core(&target, &[]);

@@ -95,6 +95,57 @@ fn process_that_is_not_dumpable() {
     verify(&dump.unwrap(), &target.markers);
 }
 
+/// Case 25: effigy in a sandbox that refuses ptrace: the message says so.
+#[test]
+fn under_a_filter_that_refuses_ptrace() {
+    let filter = crate::harness::compile("filtered", &[]);
+    let target = Plan::c("plain").start();
+    let dir = scratch();
+    let before = State::of(target.pid);
+    let arguments = ["dump", &target.pid_text(), "-o", "refused.dmp"];
+    let run = crate::harness::Effigy::by(&[filter.to_str().unwrap()], &arguments).dir(dir.path()).run().expect(3);
+    before.assert_unharmed(Tolerance::STRICT);
+    assert!(run.stderr.to_lowercase().contains("seccomp"), "names the cause: {}", run.stderr);
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0, "a file was left behind");
+}
+
+/// Case 25: root without the one capability that counts.
+#[test]
+fn root_without_the_capability() {
+    if !is_root() {
+        return skip("dropping a capability needs root");
+    }
+    let place = elsewhere();
+    let program = place.dir.path().join("plain");
+    fs::copy(crate::harness::compile("plain", &[]), &program).unwrap();
+    let target = Plan::program(&program).by_user(NOBODY).start();
+    let dir = scratch();
+    let before = State::of(target.pid);
+    let wrapper = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
+    let arguments = ["dump", &target.pid_text(), "-o", "refused.dmp"];
+    let run = crate::harness::Effigy::by(&wrapper, &arguments).dir(dir.path()).run().expect(3);
+    before.assert_unharmed(Tolerance::STRICT);
+    assert!(run.stderr.contains("CAP_SYS_PTRACE"), "names the cause: {}", run.stderr);
+}
+
+/// Case 25: from inside a user namespace, at a process outside of it.
+#[test]
+fn from_inside_a_user_namespace() {
+    if !is_root() {
+        return skip("whether users may make namespaces differs");
+    }
+    let target = Plan::c("plain").start();
+    let dir = scratch();
+    let before = State::of(target.pid);
+    let arguments = ["dump", &target.pid_text(), "-o", "refused.dmp"];
+    let run = crate::harness::Effigy::by(&["unshare", "--user", "--map-root-user"], &arguments)
+        .dir(dir.path())
+        .run()
+        .expect(3);
+    before.assert_unharmed(Tolerance::STRICT);
+    assert!(run.stderr.contains("namespace"), "names the cause: {}", run.stderr);
+}
+
 /// Case 31: a process that somebody traces already: refused, naming the tracer.
 #[test]
 fn process_that_is_traced() {

@@ -66,6 +66,13 @@ impl Dump {
         Self::read(path, Value::Null, None)
     }
 
+    /// The same, with what `--json` told of it.
+    #[cfg(feature = "fault-injection")]
+    pub(crate) fn with_json(mut self, json: Value) -> Self {
+        self.json = json;
+        self
+    }
+
     #[track_caller]
     fn read(path: &Path, json: Value, dir: Option<TempDir>) -> Self {
         let mut magic = [0; 4];

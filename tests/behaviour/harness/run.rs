@@ -89,6 +89,12 @@ impl Effigy {
         self
     }
 
+    #[cfg(feature = "fault-injection")]
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     pub(crate) fn start(mut self) -> Running {
         let mut child = self.command.spawn().expect("effigy could not be started");
         let stdout = drain(child.stdout.take().unwrap());
