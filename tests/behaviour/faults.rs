@@ -158,3 +158,18 @@ fn panic_on(fault: &str) {
     sleep(Duration::from_millis(100));
     assert!(heart.beats() > beats, "the target's heart stands still");
 }
+
+/// A terminal dumped from inside itself: what effigy says there cannot be read while the terminal stands still, and the
+/// dump must not wait for that.
+#[test]
+fn own_terminal() {
+    let dir = scratch();
+    let path = dir.path().join("a.core");
+    let mut target = Plan::c_with("terminal", &["-lutil"])
+        .args([env!("CARGO_BIN_EXE_effigy"), "dump", "SELF", "-o", path.to_str().unwrap()])
+        .env("EFFIGY_FAULT", "slow-read")
+        .env("TERM", "xterm")
+        .start();
+    assert_eq!(target.ask("go")["status"], "0");
+    verify(&Dump::open(&path), &target.markers);
+}

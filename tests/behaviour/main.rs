@@ -16,6 +16,7 @@ mod harness;
 mod json;
 mod kinds;
 mod memory;
+mod metadata;
 mod namespaces;
 mod oracles;
 mod real_programs;

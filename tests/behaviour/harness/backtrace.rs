@@ -50,6 +50,11 @@ pub(crate) fn gdb_live(gdb: &Path, pid: i32) -> Backtraces {
     parse_gdb(&run_gdb(gdb, &[&exe, "-p", &pid.to_string()], &[&gdb_script()]))
 }
 
+/// What gdb answers on the living process.
+pub(crate) fn run_gdb_live(gdb: &Path, pid: i32, commands: &[&str]) -> String {
+    run_gdb(gdb, &["-p", &pid.to_string()], commands)
+}
+
 /// What gdb sees in a core.
 pub(crate) fn gdb_core(gdb: &Path, exe: &Path, core: &Path) -> Backtraces {
     parse_gdb(&gdb_commands(gdb, exe, core, &[&gdb_script()]))
