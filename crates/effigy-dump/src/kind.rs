@@ -77,6 +77,32 @@ pub enum Kind {
     Full,
 }
 
+impl MinidumpType {
+    /// What is wrong with a mask that somebody chose; `None` for one that can be done.
+    ///
+    /// Filters are all or nothing here: a mask that asks for some of them must not give a dump that looks filtered and
+    /// is not, and one that asks for a triage dump must not ask for memory that a triage dump would have to wipe.
+    #[must_use]
+    pub fn objection(self) -> Option<&'static str> {
+        let memory = Self::DATA_SEGS
+            | Self::FULL_MEMORY
+            | Self::INDIRECTLY_REFERENCED
+            | Self::PRIVATE_READ_WRITE
+            | Self::CODE_SEGS
+            | Self::PRIVATE_WRITE_COPY
+            | Self::MODULE_HEADERS;
+        if self.contains(Self::FILTER_TRIAGE) && self.intersects(memory) {
+            Some("FilterTriage (0x100000) goes with stacks only: leave out the bits that ask for other memory")
+        } else if self.intersects(Self::FILTER_MEMORY | Self::FILTER_MODULE_PATHS)
+            && !self.contains(Self::FILTER_TRIAGE)
+        {
+            Some("FilterMemory (0x8) and FilterModulePaths (0x80) are only done together, as FilterTriage (0x100000)")
+        } else {
+            None
+        }
+    }
+}
+
 impl Kind {
     /// The bits that stand for the kind. ProcDump does not publish its own; these are the ones that effigy writes into
     /// the header of each kind.
@@ -158,5 +184,10 @@ mod tests {
         assert_eq!(Kind::MiniPlus.mask().bits(), 0x51a24);
         assert_eq!(Kind::Full.mask().bits(), 0x61826);
         assert_eq!(Kind::Triage.mask().bits(), 0x1205ac);
+        for kind in [Kind::Mini, Kind::MiniPlus, Kind::Full, Kind::Triage] {
+            assert_eq!(kind.mask().objection(), None);
+        }
+        assert!(MinidumpType::FILTER_MEMORY.objection().is_some());
+        assert!((MinidumpType::FILTER_TRIAGE | MinidumpType::FULL_MEMORY).objection().is_some());
     }
 }

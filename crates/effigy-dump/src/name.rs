@@ -97,8 +97,8 @@ fn sanitize(name: &[u8]) -> String {
         .map(|letter| if letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_') { letter } else { '_' })
         .take(LONGEST)
         .collect();
-    // A leading dot would hide the file or climb out of its folder.
-    let clean = clean.trim_start_matches('.');
+    // A leading dot would hide the file or climb out of its folder, a leading dash would be an option of every tool.
+    let clean = clean.trim_start_matches(['.', '-']);
     if clean.is_empty() { "process".to_owned() } else { clean.to_owned() }
 }
 
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn parts(name: &str) -> NameParts {
-        let time = "2026-11-21T03:04:05[UTC]".parse().unwrap();
+        let time = jiff::civil::date(2026, 11, 21).at(3, 4, 5, 0).to_zoned(jiff::tz::TimeZone::UTC).unwrap();
         NameParts { process: name.into(), pid: 42, exception: 11, time }
     }
 
@@ -124,6 +124,7 @@ mod tests {
         assert_eq!(named(None, "../../etc/passwd"), "_.._etc_passwd_261121_030405.dmp");
         assert_eq!(named(None, "a\nb c%"), "a_b_c__261121_030405.dmp");
         assert_eq!(named(None, "..."), "process_261121_030405.dmp");
+        assert_eq!(named(None, "-rf"), "rf_261121_030405.dmp");
         assert_eq!(named(None, "größe"), "größe_261121_030405.dmp");
     }
 

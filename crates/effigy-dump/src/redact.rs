@@ -3,8 +3,8 @@
 
 use bstr::{BString, ByteSlice};
 use effigy_process::{
-    Address, AddressRange, CompactBytes, Gap, GapReason, GapSubject, HandleKind, Process, RegisterSet, Registers,
-    TextFiles, note,
+    Address, AddressRange, CompactBytes, Gap, GapReason, GapSubject, HandleKind, Process, Region, RegionUsage,
+    RegisterSet, Registers, TextFiles, note,
 };
 
 /// What stands in place of a defaced word; the pattern is the one that minidump readers know.
@@ -74,6 +74,9 @@ fn file_name(path: &BString) -> BString {
     if path.starts_with(b"[anon") {
         return "[anon]".into();
     }
+    if path.starts_with(b"/memfd:") {
+        return "memfd:".into();
+    }
     path.rsplit_str("/").next().unwrap_or(path).into()
 }
 
@@ -89,7 +92,21 @@ impl WordKeeper {
     #[must_use]
     pub fn new(process: &Process) -> Self {
         let mut mapped: Vec<AddressRange> = Vec::new();
-        for region in &process.regions {
+        // Reservations without a page behind them may span most of the address space; nothing points into them.
+        let mut stacks: Vec<Address> =
+            process.threads.iter().filter_map(|thread| Some(thread.stack?.start())).collect();
+        stacks.sort_unstable();
+        let holds_a_stack = |region: &Region| {
+            let after = stacks.partition_point(|stack| *stack < region.range.start());
+            stacks.get(after).is_some_and(|stack| region.range.contains(*stack))
+        };
+        let is_used = |region: &&Region| {
+            region.resident + region.swapped > 0
+                || region.inode != 0
+                || matches!(region.usage(), RegionUsage::Vdso | RegionUsage::KernelData)
+                || holds_a_stack(region)
+        };
+        for region in process.regions.iter().filter(is_used) {
             match mapped.last_mut().filter(|last| last.end() == region.range.start()) {
                 Some(last) => *last = AddressRange::new(last.start(), region.range.end()),
                 None => mapped.push(region.range),
@@ -164,6 +181,8 @@ fn restore_control(registers: &Registers, bytes: &mut [u8]) {
 pub struct StackFilter {
     keeper: WordKeeper,
     live: Vec<AddressRange>,
+    /// The vdso: the kernel's code, the same for everyone.
+    public: AddressRange,
 }
 
 impl StackFilter {
@@ -185,14 +204,21 @@ impl StackFilter {
             })
             .collect();
         live.sort_unstable();
-        Self { keeper: WordKeeper::new(process), live }
+        let vdso = process.regions.iter().find(|region| region.usage() == RegionUsage::Vdso);
+        let public = vdso.map_or(AddressRange::default(), |region| region.range);
+        Self { keeper: WordKeeper::new(process), live, public }
     }
 
     /// Defaces `bytes`, which lie at `address`.
     pub fn apply(&self, address: Address, bytes: &mut [u8]) {
+        if self.public.contains(address) {
+            return;
+        }
         let whole = AddressRange::sized(address, bytes.len() as u64);
         let mut at = 0;
-        for live in self.live.iter().filter_map(|live| live.intersection(&whole)) {
+        let first = self.live.partition_point(|live| live.end() <= whole.start());
+        let near = self.live[first..].iter().take_while(|live| live.start() < whole.end());
+        for live in near.filter_map(|live| live.intersection(&whole)) {
             let offset = |address: Address| usize::try_from(address.0 - whole.start().0).unwrap_or(0);
             let (start, end) = (offset(live.start()).max(at), offset(live.end()));
             if start >= end {
@@ -214,7 +240,8 @@ mod tests {
     #[test]
     fn only_pointers_and_small_numbers_stay() {
         let mut snapshot = FakeSnapshot::new();
-        snapshot.anonymous(0x10000, 0x20000, &[]);
+        snapshot.anonymous(0x10000, 0x20000, &[(0x10000, 0x1000)]);
+        snapshot.anonymous(0x7061_0000_0000_0000, 0x7f61_0000_0000_0000, &[]);
         let keeper = WordKeeper::new(&snapshot.process);
         let mut bytes = Vec::new();
         for word in [0x10010u64, 7, u64::from_le_bytes(*b"password"), 0x20000] {
@@ -230,6 +257,7 @@ mod tests {
         let filter = StackFilter {
             keeper: WordKeeper { mapped: vec![AddressRange::new(Address(0x1000), Address(0x3000))], word: 8 },
             live: vec![AddressRange::new(Address(0x1008), Address(0x1010))],
+            public: AddressRange::default(),
         };
         let mut bytes = [0x20u8; 24];
         bytes[8..16].copy_from_slice(&0x2000u64.to_le_bytes());

@@ -110,10 +110,11 @@ fn sizes(snapshot: &dyn Snapshot, wish: &Wish, pages: &BTreeSet<Address>) -> Res
 
 /// The largest group of same-sized private areas, if it is above the bar. Stacks in use and images' data never count.
 fn largest_area(process: &Process, sizes: &BTreeMap<usize, u64>) -> Vec<usize> {
+    let needed = needed(process);
     let mut groups: BTreeMap<u64, (u64, Vec<usize>)> = BTreeMap::new();
     for (&index, &bytes) in sizes {
         let region = &process.regions[index];
-        if region.usage() == RegionUsage::Anonymous && !is_needed(process, region) {
+        if region.usage() == RegionUsage::Anonymous && !needed.contains(&region.range.start()) {
             let group = groups.entry(region.range.size()).or_default();
             group.0 += bytes;
             group.1.push(index);
@@ -133,19 +134,22 @@ fn by_falling_size(
     sizes: &BTreeMap<usize, u64>,
     left_out: &BTreeMap<usize, GapReason>,
 ) -> Vec<(usize, u64)> {
+    let needed = needed(process);
+    let is_needed = |index: usize| needed.contains(&process.regions[index].range.start());
     let mut all: Vec<(usize, u64)> = sizes
         .iter()
-        .filter(|(index, _)| !left_out.contains_key(index) && !is_needed(process, &process.regions[**index]))
+        .filter(|(index, _)| !left_out.contains_key(index) && !is_needed(**index))
         .map(|(index, size)| (*index, *size))
         .collect();
     all.sort_by_key(|(index, size)| (std::cmp::Reverse(*size), *index));
     all
 }
 
-/// Whether a dump without this region would show no stacks.
-fn is_needed(process: &Process, region: &Region) -> bool {
-    region.usage() == RegionUsage::Vdso
-        || process.threads.iter().filter_map(|thread| thread.stack).any(|stack| region.range.contains(stack.start()))
+/// Regions without which a dump would show no stacks, by their first address.
+fn needed(process: &Process) -> BTreeSet<Address> {
+    let stacks = process.threads.iter().filter_map(|thread| process.region_at(thread.stack?.start()));
+    let vdso = process.regions.iter().filter(|region| region.usage() == RegionUsage::Vdso);
+    stacks.chain(vdso).map(|region| region.range.start()).collect()
 }
 
 /// One pass over all regions.
@@ -215,16 +219,18 @@ fn add_region(
     }
     let page_size = snapshot.process().system.page_size;
     let mut guards = Vec::new();
+    if rule == Rule::NOTHING {
+        return add_pages(snapshot, region, wanted, &mut builder);
+    }
     let found = snapshot.scan(region, &mut |run| {
+        let content = if run.class == PageClass::Zero { Content::Zeros } else { Content::Bytes };
         if run.class == PageClass::Guard {
             guards.push(run.range);
             builder.end = None;
         } else if rule.takes(run.class) {
-            let content = if run.class == PageClass::Zero { Content::Zeros } else { Content::Bytes };
             builder.add(run.range, content);
             while wanted.next_if(|page| *page < run.range.end()).is_some() {}
         } else {
-            let content = if run.class == PageClass::Zero { Content::Zeros } else { Content::Bytes };
             while wanted.next_if(|page| *page < run.range.start()).is_some() {}
             while let Some(page) = wanted.next_if(|page| *page < run.range.end()) {
                 builder.add(AddressRange::sized(page, page_size), content);
@@ -232,15 +238,45 @@ fn add_region(
         }
     });
     let found = found.map_err(|source| SelectError::Scan { region: region.range, source })?;
-    if rule != Rule::NOTHING {
-        gaps.extend(found);
-    }
-    gaps.extend(guards.into_iter().map(|range| Gap {
-        subject: GapSubject::Memory(range),
-        reason: GapReason::GuardPage,
-        detail: String::new(),
-    }));
+    gaps.extend(found);
+    gaps.extend(guard_gaps(&guards));
     Ok(())
+}
+
+/// Adds single pages of a region, as far as they are there. Only they are looked at: the region may be large.
+fn add_pages(
+    snapshot: &dyn Snapshot,
+    region: &Region,
+    wanted: impl Iterator<Item = Address>,
+    builder: &mut Builder<'_>,
+) -> Result<(), SelectError> {
+    let page_size = snapshot.process().system.page_size;
+    for page in wanted {
+        let range = AddressRange::sized(page, page_size);
+        let offset = region.offset.saturating_add(page.0 - region.range.start().0);
+        let only = Region { range, offset, ..region.clone() };
+        let scan = snapshot.scan(&only, &mut |run| match run.class {
+            PageClass::Guard => builder.end = None,
+            PageClass::Zero => builder.add(run.range, Content::Zeros),
+            PageClass::Private | PageClass::File | PageClass::Shared => builder.add(run.range, Content::Bytes),
+        });
+        scan.map_err(|source| SelectError::Scan { region: range, source })?;
+    }
+    Ok(())
+}
+
+/// Guard pages that are listed one by one in a region; a program can have millions of them.
+const MOST_GUARDS: usize = 16;
+
+fn guard_gaps(guards: &[AddressRange]) -> Vec<Gap> {
+    let gap = |range, detail| Gap { subject: GapSubject::Memory(range), reason: GapReason::GuardPage, detail };
+    match guards {
+        [first, .., last] if guards.len() > MOST_GUARDS => {
+            let whole = AddressRange::new(first.start(), last.end());
+            vec![gap(whole, format!("{} guard pages or runs of them, between pages that are held", guards.len()))]
+        }
+        few => few.iter().map(|range| gap(*range, String::new())).collect(),
+    }
 }
 
 /// Which classes of a region's pages a kind takes.

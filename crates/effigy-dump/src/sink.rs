@@ -18,6 +18,8 @@ use crate::name;
 
 /// Names tried before giving up, when files are in the way.
 const MOST_NAMES: u32 = 10_000;
+/// Marks the names of unfinished files; the id of the effigy that writes them follows.
+const PARTIAL_MARK: &str = ".partial-";
 /// Zeros are left as holes in blocks of this size.
 const BLOCK: usize = 4096;
 
@@ -247,18 +249,44 @@ impl Drop for PartialFile {
 
 /// Creates a file under a name that nobody else has.
 fn create_partial(folder: &OwnedFd, name: &str) -> io::Result<(String, File)> {
+    remove_stale(folder);
     // Leaves room for the longest name that file systems take, 255 bytes.
     let stem: String = name.chars().take(50).collect();
     for attempt in 0..100 {
-        let partial = format!(".{stem}.partial-{}-{attempt}", std::process::id());
+        let partial = format!(".{stem}{PARTIAL_MARK}{}-{attempt}", std::process::id());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(folder, partial.as_str(), flags, Mode::RUSR | Mode::WUSR) {
-            Ok(fd) => return Ok((partial, File::from(fd))),
+            Ok(fd) => {
+                // Whatever the umask says.
+                rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR)?;
+                return Ok((partial, File::from(fd)));
+            }
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Removes what an effigy that was killed has left in the folder.
+fn remove_stale(folder: &OwnedFd) {
+    let Ok(entries) = rustix::fs::Dir::read_from(folder) else { return };
+    for entry in entries.flatten() {
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        let Some((_, tail)) = name.split_once(PARTIAL_MARK).filter(|_| name.starts_with('.')) else { continue };
+        let Some(pid) = tail.split('-').next().and_then(|pid| pid.parse::<u32>().ok()) else { continue };
+        // Of this machine and boot: a folder that several machines write to is left alone by the age check.
+        let old = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|about| is_old(&about));
+        if old && !Path::new(&format!("/proc/{pid}")).exists() {
+            let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
+        }
+    }
+}
+
+/// Whether nobody has written to a file for an hour.
+fn is_old(about: &rustix::fs::Stat) -> bool {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    now.saturating_sub(u64::try_from(about.st_mtime).unwrap_or(u64::MAX)) > 3600
 }
 
 /// Closes a file and tells if that failed, which `drop` would not.

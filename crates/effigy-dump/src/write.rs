@@ -92,7 +92,8 @@ pub struct Moved {
     pub cut_short: bool,
 }
 
-/// Writes the headers and the memory. The target may go on when this returns.
+/// Writes the headers and the memory. The target may go on when this returns. With `keep_partial`, a process that ends
+/// midway leaves a dump of what was read until then, which says so.
 ///
 /// # Errors
 /// See [`MoveError`]. The output is of no use then.
@@ -101,6 +102,7 @@ pub fn move_memory(
     job: Job<'_>,
     output: &mut dyn Output,
     progress: &Progress,
+    keep_partial: bool,
 ) -> Result<Moved, MoveError> {
     let Job { process, selected, kind, format, attachments } = job;
     let Selected { mut extents, mut gaps } = selected;
@@ -123,12 +125,15 @@ pub fn move_memory(
 
     let filter = kind.is_triage().then(|| StackFilter::new(process));
     let most_holes = usize::try_from(holes).unwrap_or(usize::MAX);
-    let mut reader =
-        Reader { snapshot, filter, progress, most_holes, holes: Vec::new(), keeps_holes: !output.can_rewrite() };
+    let keeps_holes = !output.can_rewrite();
+    let mut reader = Reader { snapshot, filter, progress, most_holes, holes: Vec::new(), keeps_holes, ended: false };
     pump(&mut reader, &extents, output)?;
 
-    let Reader { holes, .. } = reader;
-    let cut_short = progress.is_stopped();
+    let Reader { holes, ended, .. } = reader;
+    if ended && !keep_partial {
+        return Err(MoveError::Ended);
+    }
+    let cut_short = ended || progress.is_stopped();
     if !holes.is_empty() {
         gaps.extend(holes.iter().map(|range| match cut_short {
             // A dump that was ended early has one hole more: everything from there on.
@@ -228,17 +233,30 @@ impl<'a> RegionCursor<'a> {
 
 /// What goes from the reader to the writer.
 enum Piece {
-    Bytes(Vec<u8>),
+    Bytes(Buffer),
     Zeros(u64),
+}
+
+/// A buffer that keeps its length, so that it is not cleared each time before it is read into.
+#[derive(Default)]
+struct Buffer {
+    bytes: Box<[u8]>,
+    used: usize,
+}
+
+impl Buffer {
+    fn new() -> Self {
+        Self { bytes: vec![0; BUFFER].into_boxed_slice(), used: 0 }
+    }
 }
 
 /// Reads on this thread and writes on another.
 fn pump(reader: &mut Reader<'_>, extents: &ExtentList, output: &mut dyn Output) -> Result<(), MoveError> {
     let progress = reader.progress;
     let (full, to_write) = bounded::<Piece>(BUFFERS);
-    let (give_back, empty) = bounded::<Vec<u8>>(BUFFERS);
+    let (give_back, empty) = bounded::<Buffer>(BUFFERS);
     for _ in 0..BUFFERS {
-        let _ = give_back.send(Vec::with_capacity(BUFFER));
+        let _ = give_back.send(Buffer::new());
     }
     std::thread::scope(|scope| {
         let writer = std::thread::Builder::new()
@@ -257,16 +275,16 @@ fn pump(reader: &mut Reader<'_>, extents: &ExtentList, output: &mut dyn Output) 
 fn drain(
     output: &mut dyn Output,
     pieces: &Receiver<Piece>,
-    give_back: &Sender<Vec<u8>>,
+    give_back: &Sender<Buffer>,
     progress: &Progress,
 ) -> io::Result<()> {
     for piece in pieces {
         match piece {
-            Piece::Bytes(mut bytes) => {
-                output.append(&bytes)?;
-                progress.done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                bytes.clear();
-                let _ = give_back.try_send(bytes);
+            Piece::Bytes(mut buffer) => {
+                output.append(&buffer.bytes[..buffer.used])?;
+                progress.done.fetch_add(buffer.used as u64, Ordering::Relaxed);
+                buffer.used = 0;
+                let _ = give_back.try_send(buffer);
             }
             Piece::Zeros(count) => {
                 output.append_zeros(count)?;
@@ -287,6 +305,8 @@ struct Reader<'a> {
     holes: Vec<AddressRange>,
     /// Whether zeros take the place of what cannot be read, because the headers promise something there.
     keeps_holes: bool,
+    /// Whether the process ended before all was read.
+    ended: bool,
 }
 
 impl Reader<'_> {
@@ -294,10 +314,10 @@ impl Reader<'_> {
         &mut self,
         extents: &ExtentList,
         full: &Sender<Piece>,
-        empty: &Receiver<Vec<u8>>,
+        empty: &Receiver<Buffer>,
     ) -> Result<(), MoveError> {
         let mut cursor = RegionCursor::new(&self.snapshot.process().regions);
-        let mut out = Pieces { full, empty, buffer: Vec::new() };
+        let mut out = Pieces { full, empty, buffer: Buffer::default() };
         for extent in extents.iter() {
             if extent.content == Content::Zeros {
                 if !out.zeros(extent.range.size()) {
@@ -328,28 +348,30 @@ impl Reader<'_> {
                 join(&mut self.holes, AddressRange::new(at, extent.range.end()));
                 return Ok(None);
             }
-            let Some(room) = out.room() else { return Ok(None) };
-            let want = usize::try_from(extent.range.end().0 - at.0).unwrap_or(usize::MAX).min(room.1);
-            let start = room.0.len();
-            room.0.resize(start + want, 0);
-            match read_pages(self.snapshot, region, at, &mut room.0[start..], page) {
+            let Some(buffer) = out.room() else { return Ok(None) };
+            let room = &mut buffer.bytes[buffer.used..];
+            let want = usize::try_from(extent.range.end().0 - at.0).unwrap_or(usize::MAX).min(room.len());
+            match read_pages(self.snapshot, region, at, &mut room[..want], page) {
                 Ok(count) => {
-                    room.0.truncate(start + count);
                     if let Some(filter) = &self.filter {
-                        filter.apply(at, &mut room.0[start..]);
+                        filter.apply(at, &mut room[..count]);
                     }
+                    buffer.used += count;
                     at = at.saturating_add(count as u64);
                 }
-                Err(NotRead::Ended) => return Err(MoveError::Ended),
+                Err(NotRead::Ended) => {
+                    self.ended = true;
+                    join(&mut self.holes, AddressRange::new(at, extent.range.end()));
+                    return Ok(None);
+                }
                 Err(_) => {
-                    room.0.truncate(start);
-                    // With too many holes to record, the rest of the region counts as one.
-                    let end = if self.holes.len() >= self.most_holes && !self.keeps_holes {
-                        extent.range.end()
-                    } else {
-                        at.saturating_add(page)
-                    };
+                    let end = at.saturating_add(page);
                     self.hole(AddressRange::new(at, end), out);
+                    // There is room to record so many holes. Storage that has more of them is dying: what follows counts
+                    // as one.
+                    if self.holes.len() >= self.most_holes && !self.keeps_holes {
+                        return Ok(None);
+                    }
                     at = end;
                 }
             }
@@ -403,20 +425,18 @@ fn read_pages(
 /// Fills buffers and sends them off.
 struct Pieces<'a> {
     full: &'a Sender<Piece>,
-    empty: &'a Receiver<Vec<u8>>,
-    buffer: Vec<u8>,
+    empty: &'a Receiver<Buffer>,
+    buffer: Buffer,
 }
 
 impl Pieces<'_> {
-    /// The buffer, and how many bytes go into it; `None` when the writer is gone.
-    fn room(&mut self) -> Option<(&mut Vec<u8>, usize)> {
-        if self.buffer.capacity() == 0 || self.buffer.len() >= BUFFER {
+    /// A buffer with room behind what it holds; `None` when the writer is gone.
+    fn room(&mut self) -> Option<&mut Buffer> {
+        if self.buffer.used == self.buffer.bytes.len() {
             self.send_buffer()?;
             self.buffer = self.empty.recv().ok()?;
-            self.buffer.clear();
         }
-        let room = BUFFER - self.buffer.len();
-        Some((&mut self.buffer, room))
+        Some(&mut self.buffer)
     }
 
     /// Zeros behind what there is; whether the writer still takes something.
@@ -428,7 +448,7 @@ impl Pieces<'_> {
     }
 
     fn send_buffer(&mut self) -> Option<()> {
-        if self.buffer.is_empty() {
+        if self.buffer.used == 0 {
             return Some(());
         }
         self.full.send(Piece::Bytes(std::mem::take(&mut self.buffer))).ok()
@@ -533,7 +553,7 @@ mod tests {
         let selected = select(snapshot, &wish).unwrap();
         let job = Job { process: &snapshot.process, selected, kind, format, attachments: Vec::new() };
         let mut writer = partial.writer().unwrap();
-        let moved = move_memory(snapshot, job, &mut writer, &Progress::default()).unwrap();
+        let moved = move_memory(snapshot, job, &mut writer, &Progress::default(), false).unwrap();
         writer.finish().unwrap();
         let bytes = std::fs::read(partial.publish().unwrap().path).unwrap();
         let memory = bytes[bytes.len() - usize::try_from(moved.memory_bytes).unwrap()..].to_vec();

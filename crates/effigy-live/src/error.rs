@@ -42,6 +42,18 @@ pub enum LiveError {
         /// The tracer's name; empty when not known.
         tracer_name: String,
     },
+    /// It has replaced its program with another one (execve) between being looked at and being stopped.
+    #[error("process {0} has become another program (execve) while it was being captured")]
+    Replaced(ProcessId),
+    /// The program has excluded memory from dumps at the moment of the dump.
+    #[error("process {0} has excluded memory from dumps (MADV_DONTDUMP) while it was being captured")]
+    Excluded(ProcessId),
+    /// `/proc` is not that of our PID namespace.
+    #[error(
+        "/proc shows another PID namespace than the one that effigy runs in, so process ids would mean other processes. \
+         Mount one that fits (mount -t proc proc /proc), or enter the namespace with its /proc (nsenter -p -m)"
+    )]
+    ForeignProc,
     /// Not all threads stopped in time, and not because they are in uninterruptible sleep.
     #[error("{running} of {all} threads of process {pid} did not stop within {seconds:.1} s")]
     DidNotStop {

@@ -10,7 +10,7 @@ use effigy_process::{Address, AddressRange, Memory, NotRead, PageClass, PageRun,
 use rustix::fs::SeekFrom;
 
 use crate::pagemap::{PageState, PageTable};
-use crate::procfs::ProcDir;
+use crate::procfs::{ProcDir, read_regions};
 use crate::{LiveError, inject};
 
 /// `TMPFS_MAGIC` of include/uapi/linux/magic.h: tmpfs, memfd, System V and anonymous shared memory.
@@ -35,7 +35,8 @@ pub struct LiveMemory {
 struct SharedFile {
     range: AddressRange,
     offset: u64,
-    file: File,
+    /// `None` for a file that is not plain shared memory; such a region is read through the process.
+    file: Option<File>,
 }
 
 /// What is known of the file behind a shared mapping.
@@ -181,16 +182,14 @@ impl LiveMemory {
         if region.sharing == Sharing::Shared && region.inode != 0 {
             let mut kept = self.shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if kept.as_ref().is_none_or(|file| file.range != region.range) {
-                *kept = match self.backing(region) {
-                    Backing::SharedMemory(file) => {
-                        Some(SharedFile { range: region.range, offset: region.offset, file })
-                    }
+                let file = match self.backing(region) {
+                    Backing::SharedMemory(file) => Some(file),
                     Backing::Other | Backing::OutOfReach(_) => None,
                 };
+                *kept = Some(SharedFile { range: region.range, offset: region.offset, file });
             }
-            if let Some(shared) = kept.as_ref() {
-                let offset = shared.offset + (address.0 - shared.range.start().0);
-                return read_padded(&shared.file, offset, buffer, self.page_size);
+            if let Some(SharedFile { range, offset, file: Some(file) }) = kept.as_ref() {
+                return read_padded(file, offset + (address.0 - range.start().0), buffer, self.page_size);
             }
         }
         self.read_mem(address, buffer)
@@ -251,6 +250,11 @@ impl LiveMemory {
         let page = AddressRange::sized(address.page_floor(self.page_size), self.page_size);
         let scan = self.pages.scan(page, &mut |_, state| present |= state.contains(PageState::PRESENT));
         scan.is_ok() && present
+    }
+
+    /// The regions as they are now.
+    pub(crate) fn regions(&self) -> Result<Vec<Region>, LiveError> {
+        read_regions(&self.dir)
     }
 
     /// Whether the address space is no more: `/proc/PID/maps` is empty then, also while a zombie is left.

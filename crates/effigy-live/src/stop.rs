@@ -39,6 +39,9 @@ impl Default for StopLimits {
     }
 }
 
+/// How long the tracer may take to let all threads go: thousands of them take milliseconds.
+const LONGEST_RELEASE: Duration = Duration::from_secs(5);
+
 /// A thread of the stopped target.
 #[derive(Clone, Debug)]
 pub struct StoppedThread {
@@ -145,9 +148,10 @@ impl Tracer {
 
     fn release(&mut self) -> Result<Duration, LiveError> {
         drop(self.hold.take());
-        let free = self.resumed.recv();
-        if let Some(thread) = self.thread.take() {
-            // A panic there was printed by the panic hook; its end has freed the target either way.
+        // A tracer that is stuck in the kernel is not waited for: the end of effigy frees it and the target.
+        let free = self.resumed.recv_timeout(LONGEST_RELEASE);
+        if let Some(thread) = self.thread.take().filter(|_| free != Err(RecvTimeoutError::Timeout)) {
+            // A panic there was recorded by the panic hook; its end has freed the target either way.
             let _ = thread.join();
         }
         let free = free.map_err(|_| LiveError::OwnThread("tracer"))?;
@@ -171,7 +175,16 @@ fn trace(pid: ProcessId, limits: StopLimits, events: &Sender<Event>, hold: &Rece
         }
     };
     let cancelled = || matches!(hold.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected));
-    let result = threads.stop_all(limits, &cancelled).map(|()| threads.read_registers());
+    let reaper = threads.reaper();
+    let watcher = std::thread::Builder::new().name("reaper".into()).spawn({
+        let reaper = threads.reaper();
+        move || reaper.run()
+    });
+    let result = match watcher {
+        Ok(_) => threads.stop_all(limits, &cancelled),
+        Err(_) => Err(LiveError::OwnThread("reaper")),
+    };
+    reaper.finish();
     let failed = result.is_err();
     if events.send(Event::Stopped(result)).is_err() || failed {
         threads.detach_all();

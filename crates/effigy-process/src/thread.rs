@@ -88,6 +88,10 @@ pub struct KernelFacts {
     pub syscall_name: Option<String>,
     /// That call's six arguments.
     pub arguments: Vec<u64>,
+    /// The user-mode stack pointer in that call, where the kernel tells it.
+    pub stack_pointer: Option<u64>,
+    /// The user-mode program counter in that call, likewise.
+    pub program_counter: Option<u64>,
     /// The kernel stack, innermost first, as `/proc/PID/task/TID/stack` prints it.
     pub stack: Vec<String>,
     /// Nanoseconds waited for a processor, from `schedstat`.

@@ -1,10 +1,11 @@
-//! Being asked to end: SIGINT, SIGTERM, SIGHUP, and a deadline.
+//! Being asked to end: SIGINT, SIGTERM, SIGHUP, SIGQUIT, and a deadline. Being asked to stop: not while a target does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use nix::sys::signal::{SigSet, Signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 
 use crate::capture::Failure;
 
@@ -19,7 +20,7 @@ impl Cancel {
     /// Takes over the signals. From here on they end effigy only through [`check`](Self::check).
     pub(crate) fn listen(timeout: Option<Duration>) -> Self {
         let signal = Arc::new(AtomicUsize::new(0));
-        for number in [SIGINT, SIGTERM, SIGHUP] {
+        for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
             // Failing to listen leaves the default: effigy dies and the kernel lets the target go.
             let _ =
                 signal_hook::flag::register_usize(number, Arc::clone(&signal), usize::try_from(number).unwrap_or(0));
@@ -47,4 +48,28 @@ impl Cancel {
             _ => Ok(()),
         }
     }
+}
+
+/// Keeps job control from stopping effigy while it holds a target: Ctrl-Z, or output to a terminal that effigy is in the
+/// background of. A stop that was asked for happens when this is dropped. For the calling thread and those that it
+/// starts.
+pub(crate) struct NoJobControl;
+
+impl NoJobControl {
+    /// From here on.
+    pub(crate) fn hold() -> Self {
+        // Failing leaves things as they are with any other program.
+        let _ = stops().thread_block();
+        Self
+    }
+}
+
+impl Drop for NoJobControl {
+    fn drop(&mut self) {
+        let _ = stops().thread_unblock();
+    }
+}
+
+fn stops() -> SigSet {
+    [Signal::SIGTSTP, Signal::SIGTTOU, Signal::SIGTTIN].into_iter().collect()
 }

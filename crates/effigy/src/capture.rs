@@ -9,6 +9,7 @@ mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -24,16 +25,20 @@ use effigy_live::stop::{Held, StopLimits, Tracer};
 use effigy_process::ProcessId;
 use jiff::Zoned;
 
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, NoJobControl};
 use crate::print;
 use crate::progress::ProgressView;
 use crate::report::Report;
-use work::{Goal, Work, WorkResult};
+use work::{Finished, Goal, Work, WorkResult};
 
 /// How often signals and the deadline are looked at.
 const TICK: Duration = Duration::from_millis(20);
 /// How long another effigy's dump of the same process is waited for.
 const LONGEST_TURN: Duration = Duration::from_secs(600);
+/// How long the target is held while nothing of its dump is read or written.
+const LONGEST_STALL: Duration = Duration::from_secs(30);
+/// Times that a target may become another program before it is given up.
+const MOST_REPLACEMENTS: u32 = 5;
 /// How long a worker that was asked to stop is waited for before it is left behind.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same when what it has written is to be kept.
@@ -92,18 +97,23 @@ pub(crate) enum Failure {
     Output(#[source] std::io::Error),
     #[error("gave up after {seconds} s as asked (--timeout); the process goes on")]
     TimedOut { seconds: f64 },
+    #[error("gave up: for {seconds} s nothing could be read or written while the process stood still; it goes on")]
+    Stalled { seconds: u64 },
     #[error("cancelled by signal {signal}; the process goes on and nothing was kept")]
     Cancelled { signal: i32 },
     #[error("effigy's own worker thread failed; the process goes on")]
     OwnThread,
 }
 
-/// Takes the dumps of one process. When another effigy holds it, that one's dump is waited for.
+/// Takes the dumps of one process. When another effigy holds it, that one's dump is waited for; when it becomes another
+/// program meanwhile, it is looked at again.
 pub(crate) fn capture(pid: ProcessId, request: &Request, cancel: &Cancel) -> Result<Vec<Report>, Failure> {
     let began = Instant::now();
     let mut told = false;
+    let mut replaced = 0;
+    let mut careful = false;
     loop {
-        match capture_once(pid, request, cancel, began) {
+        match capture_once(pid, request, cancel, began, careful) {
             Err(Failure::Live(LiveError::AlreadyTraced { tracer, tracer_name, .. }))
                 if tracer_name == "effigy" && began.elapsed() < LONGEST_TURN =>
             {
@@ -116,19 +126,31 @@ pub(crate) fn capture(pid: ProcessId, request: &Request, cancel: &Cancel) -> Res
                 std::thread::sleep(TICK);
                 cancel.check()?;
             }
+            Err(Failure::Live(LiveError::Excluded(_))) if !careful => careful = true,
+            Err(Failure::Live(LiveError::Replaced(_))) if replaced < MOST_REPLACEMENTS => replaced += 1,
             outcome => return outcome,
         }
     }
 }
 
-fn capture_once(pid: ProcessId, request: &Request, cancel: &Cancel, began: Instant) -> Result<Vec<Report>, Failure> {
-    let options = PreludeOptions { kernel_facts: request.kernel_stacks, allow_traced: !request.registers };
-    let prelude = Prelude::read(pid, options)?;
+fn capture_once(
+    pid: ProcessId,
+    request: &Request,
+    cancel: &Cancel,
+    began: Instant,
+    careful: bool,
+) -> Result<Vec<Report>, Failure> {
+    // A stream cannot be taken back when it turns out that memory was excluded at the last moment.
+    let careful = careful || matches!(request.output, OutputPlace::Stream);
+    let options = PreludeOptions { kernel_facts: request.kernel_stacks, careful, allow_traced: !request.registers };
+    // Files of the target may lie on a dead network: nothing of it is looked at by the thread that minds signals.
+    let looked = in_thread("prelude", move || Prelude::read(pid, options)).map_err(|_| Failure::OwnThread)?;
+    let prelude = wait_for(&looked, cancel)??;
     let goals = plan(request, &prelude)?;
     let removers: Vec<Remover> = goals.iter().filter_map(|goal| goal.file.as_ref()).map(PartialFile::remover).collect();
     let progress = Arc::new(Progress::default());
-    let view = ProgressView::new(request.show_progress);
 
+    let job_control = NoJobControl::hold();
     let mut tracer = None;
     let mut stopped = None;
     if request.registers {
@@ -141,25 +163,28 @@ fn capture_once(pid: ProcessId, request: &Request, cancel: &Cancel, began: Insta
         });
         tracer = Some(held);
     }
+    let mut view = ProgressView::new(request.show_progress, &progress);
     let work = Work { prelude, stopped, goals, request: request.clone(), progress: Arc::clone(&progress) };
     let results = work.start().map_err(|_| Failure::OwnThread)?;
-    let outcome = watch(&results, tracer.as_ref(), pid, cancel, &progress, &view);
+    let outcome = watch(&results, tracer.as_ref(), pid, cancel, &progress);
     // Whatever happened: first of all the target goes on.
     let held = tracer.map_or(Ok(Duration::ZERO), Tracer::resume);
     view.clear();
+    drop(job_control);
     let pause = *held.as_ref().unwrap_or(&Duration::ZERO);
     // Memory that was read while nobody held the target is not of one instant.
-    match held.map_err(Failure::from).and(outcome) {
-        Ok(result) => finish::finish(result?, request, pause, began, cancel, &progress),
-        Err(failure) => {
+    let outcome = held.map_err(Failure::from).and(outcome);
+    let outcome = match outcome {
+        Ok(Ok(finished)) => complete(finished, request, careful, pause, began, cancel, &progress),
+        Ok(Err(failure)) | Err(failure) => {
             progress.stop();
-            let kept = abandon(&results, request, pause, began, &failure, &progress);
-            for remover in removers.iter().filter(|_| kept.is_none()) {
-                remover.remove();
-            }
-            kept.ok_or(failure)
+            abandon(&results, request, pause, began, &failure, &progress).ok_or(failure)
         }
+    };
+    if outcome.is_err() {
+        removers.iter().for_each(Remover::remove);
     }
+    outcome
 }
 
 /// Waits for the worker; an error as soon as there is a reason not to.
@@ -169,8 +194,8 @@ fn watch(
     pid: ProcessId,
     cancel: &Cancel,
     progress: &Progress,
-    view: &ProgressView,
 ) -> Result<WorkResult, Failure> {
+    let mut moved = (0, Instant::now());
     loop {
         match results.recv_timeout(TICK) {
             Ok(result) => return Ok(result),
@@ -183,7 +208,43 @@ fn watch(
         {
             return Err(Failure::Ended(pid));
         }
-        view.show(progress);
+        let done = progress.done.load(Ordering::Relaxed);
+        if done != moved.0 {
+            moved = (done, Instant::now());
+        } else if moved.1.elapsed() >= LONGEST_STALL && tracer.is_some() {
+            return Err(Failure::Stalled { seconds: LONGEST_STALL.as_secs() });
+        }
+    }
+}
+
+/// Finishes the dumps on another thread, as disks may be slow or dead, and waits for that.
+fn complete(
+    finished: Finished,
+    request: &Request,
+    careful: bool,
+    pause: Duration,
+    began: Instant,
+    cancel: &Cancel,
+    progress: &Arc<Progress>,
+) -> Result<Vec<Report>, Failure> {
+    let (request, with, shown) = (request.clone(), cancel.clone(), Arc::clone(progress));
+    let results = in_thread("finish", move || finish::finish(finished, &request, careful, pause, began, &with, &shown))
+        .map_err(|_| Failure::OwnThread)?;
+    wait_for(&results, cancel).unwrap_or_else(|failure| {
+        progress.stop();
+        // It may have been about to give the file its name: then there is a dump after all.
+        results.recv_timeout(PATIENCE).unwrap_or(Err(failure))
+    })
+}
+
+/// Waits for a thread's result, or for a reason not to.
+fn wait_for<T>(results: &Receiver<T>, cancel: &Cancel) -> Result<T, Failure> {
+    loop {
+        match results.recv_timeout(TICK) {
+            Ok(result) => return Ok(result),
+            Err(RecvTimeoutError::Disconnected) => return Err(Failure::OwnThread),
+            Err(RecvTimeoutError::Timeout) => cancel.check()?,
+        }
     }
 }
 

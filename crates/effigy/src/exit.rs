@@ -66,7 +66,7 @@ impl From<&Failure> for Exit {
             Failure::Select(_) | Failure::Limit(_) | Failure::Sink(_) | Failure::Move(_) | Failure::Output(_) => {
                 Self::Output
             }
-            Failure::TimedOut { .. } => Self::TimedOut,
+            Failure::TimedOut { .. } | Failure::Stalled { .. } => Self::TimedOut,
             Failure::Cancelled { signal } => Self::Cancelled(*signal),
             Failure::OwnThread => Self::Output,
         }

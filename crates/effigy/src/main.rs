@@ -9,6 +9,7 @@ mod cli;
 mod command;
 mod exit;
 mod kernel_text;
+mod panics;
 mod print;
 mod progress;
 mod report;
@@ -23,10 +24,14 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return print::usage(&error).into(),
     };
-    let exit = match cli.command {
+    panics::record();
+    let outcome = std::panic::catch_unwind(|| match cli.command {
         cli::Command::Dump(args) => command::dump::run(args),
         cli::Command::Demo => command::demo::run(),
         cli::Command::DemoTarget => command::demo::target(),
-    };
-    exit.into()
+    });
+    for panic in panics::take() {
+        print::error(&format!("defect in effigy, in thread {panic}"));
+    }
+    outcome.unwrap_or(exit::Exit::Output).into()
 }

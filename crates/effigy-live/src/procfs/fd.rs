@@ -6,21 +6,36 @@ use rustix::fs::FileType;
 
 use super::{ProcDir, SocketTable};
 
-/// All open descriptors, and a gap when the directory cannot be read. Descriptors that are closed while being looked
-/// at are passed over.
+/// Descriptors that are looked at while the target stands still, at most; each takes about 20 µs. Of more, those that
+/// were there before keep what was found then, which may be a moment old.
+pub const HANDLES_WHILE_STOPPED: usize = 500;
+/// Descriptors that a dump lists, at most.
+const MOST_HANDLES: usize = 65_536;
+
+/// All open descriptors, and a gap when the directory cannot be read or holds more than a dump lists. Descriptors that
+/// are closed while being looked at are passed over. `known` are those that were found before.
 #[must_use]
-pub fn handles(dir: &ProcDir, sockets: &SocketTable) -> (Vec<Handle>, Option<Gap>) {
-    match dir.numbers("fd") {
-        Ok(numbers) => (numbers.into_iter().filter_map(|number| handle(dir, number, sockets)).collect(), None),
-        Err(error) => {
-            let reason = if error.kind() == std::io::ErrorKind::PermissionDenied {
-                GapReason::NotPermitted
-            } else {
-                GapReason::Unreadable
-            };
-            (Vec::new(), Some(Gap { subject: GapSubject::Fact("fd".into()), reason, detail: error.to_string() }))
+pub fn handles(dir: &ProcDir, sockets: &SocketTable, known: &[Handle]) -> (Vec<Handle>, Option<Gap>) {
+    let gap = |reason, detail| Some(Gap { subject: GapSubject::Fact("fd".into()), reason, detail });
+    let numbers = match dir.numbers("fd") {
+        Ok(numbers) => numbers,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return (Vec::new(), gap(GapReason::NotPermitted, error.to_string()));
         }
-    }
+        Err(error) => return (Vec::new(), gap(GapReason::Unreadable, error.to_string())),
+    };
+    let listed = &numbers[..numbers.len().min(MOST_HANDLES)];
+    let more = numbers.len() - listed.len();
+    let mut known = known.iter().peekable();
+    let found = listed.iter().filter_map(|&number| {
+        while known.next_if(|handle| handle.number < u64::from(number)).is_some() {}
+        match known.next_if(|handle| handle.number == u64::from(number)) {
+            Some(handle) => Some(handle.clone()),
+            None => handle(dir, number, sockets),
+        }
+    });
+    let found = found.collect();
+    (found, if more > 0 { gap(GapReason::SizeLimit, format!("{more} more descriptors")) } else { None })
 }
 
 fn handle(dir: &ProcDir, number: u32, sockets: &SocketTable) -> Option<Handle> {

@@ -17,9 +17,9 @@ use bstr::BString;
 use effigy_process::ProcessId;
 use rustix::fs::{Mode, OFlags};
 
-pub use fd::handles;
+pub use fd::{HANDLES_WHILE_STOPPED, handles};
 pub use limits::parse_limits;
-pub use regions::{parse_maps_line, read_regions};
+pub use regions::{parse_maps_line, read_known_regions, read_regions};
 pub use sockets::SocketTable;
 pub use stat::Stat;
 pub use status::Status;
@@ -36,12 +36,19 @@ pub struct ProcDir {
     dir: OwnedFd,
 }
 
+/// Refuses when `/proc` shows another PID namespace than ours: its numbers would be other processes than ours.
+fn require_own_proc() -> Result<(), LiveError> {
+    let shown = std::fs::read_link("/proc/self").ok().and_then(|link| link.to_str()?.parse::<u32>().ok());
+    if shown == Some(std::process::id()) { Ok(()) } else { Err(LiveError::ForeignProc) }
+}
+
 impl ProcDir {
     /// Opens `/proc/ID`. Takes thread ids too, as the kernel does.
     ///
     /// # Errors
     /// [`LiveError::NoSuchProcess`], or why the directory could not be opened.
     pub fn open(id: ProcessId) -> Result<Self, LiveError> {
+        require_own_proc()?;
         let path = format!("/proc/{id}");
         match rustix::fs::open(path.as_str(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
             Ok(dir) => Ok(Self { id, dir }),

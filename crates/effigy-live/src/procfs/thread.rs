@@ -80,21 +80,23 @@ fn parse_syscall(text: &str, facts: &mut KernelFacts) {
     };
     facts.syscall = Some(number);
     facts.syscall_name = usize::try_from(number).ok().and_then(syscalls::Sysno::new).map(|call| call.name().to_owned());
-    facts.arguments =
-        fields.take(6).filter_map(|field| u64::from_str_radix(field.trim_start_matches("0x"), 16).ok()).collect();
+    let words: Vec<u64> =
+        fields.filter_map(|field| u64::from_str_radix(field.trim_start_matches("0x"), 16).ok()).collect();
+    facts.arguments = words.iter().copied().take(6).collect();
+    (facts.stack_pointer, facts.program_counter) = (words.get(6).copied(), words.get(7).copied());
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
     fn syscall_lines() {
         let mut facts = KernelFacts::default();
         parse_syscall("202 0x7f00 0x189 0x0 0x0 0x0 0xffffffff 0x7ffe 0x7f01", &mut facts);
         assert_eq!(facts.syscall_name.as_deref(), Some("futex"));
         assert_eq!(facts.arguments, [0x7f00, 0x189, 0, 0, 0, 0xffff_ffff]);
+        assert_eq!((facts.stack_pointer, facts.program_counter), (Some(0x7ffe), Some(0x7f01)));
         let mut facts = KernelFacts::default();
         parse_syscall("running", &mut facts);
         assert_eq!(facts.syscall, None);

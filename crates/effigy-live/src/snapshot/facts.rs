@@ -9,8 +9,11 @@ use effigy_process::{
     TextFiles, Thread, ThreadId, ThreadState,
 };
 
+use super::prelude::Mark;
 use super::{LiveSnapshot, Prelude, stack};
-use crate::procfs::{ProcDir, Stat, Status, handles, kernel_facts, parse_limits, read_regions, thread_facts};
+use crate::procfs::{
+    ProcDir, Stat, Status, handles, kernel_facts, parse_limits, read_known_regions, read_regions, thread_facts,
+};
 use crate::stop::Stopped;
 use crate::{LiveError, LiveMemory, image};
 
@@ -24,15 +27,24 @@ pub(super) fn assemble(prelude: Prelude, stopped: Option<Stopped>) -> Result<Liv
     let stat = Stat::parse(&stat_text).ok_or_else(|| prelude.dir.form("stat", "not one line of fields"))?;
     let status_text = live.require("status")?;
     let status = Status::parse(&status_text);
-    let regions = read_regions(&live)?;
+    let regions = match read_known_regions(&live, &prelude.regions)? {
+        Some(regions) if !prelude.regions.is_empty() => regions,
+        _ => read_regions(&live)?,
+    };
     if regions.is_empty() {
         return Err(LiveError::Ended(pid));
     }
     let mut gaps = prelude.gaps.clone();
     let auxv = text(&live, "auxv", &mut gaps);
-    let (handles, handle_gap) = handles(&live, &prelude.sockets);
-    gaps.extend(handle_gap);
     let executable = executable(&live);
+    if prelude.mark != Mark::read(&live) {
+        return Err(LiveError::Replaced(pid));
+    }
+    let (handles, handle_gap) = handles(&live, &prelude.sockets, &prelude.handles);
+    gaps.extend(handle_gap);
+    // Read again now: a program may rewrite its title, and these are the target's own memory.
+    let command_line = live.read("cmdline").map_or_else(|_| prelude.command_line.clone(), BString::from);
+    let environment = live.read("environ").map_or_else(|_| prelude.environment.clone(), BString::from);
     let memory = LiveMemory::open(live, prelude.system.page_size)?;
     let modules = image::modules(&memory, &regions, executable.inode, &prelude.images);
     gaps.extend(image::past_ends(&memory, &regions, &prelude.images));
@@ -68,8 +80,8 @@ pub(super) fn assemble(prelude: Prelude, stopped: Option<Stopped>) -> Result<Liv
             cpuinfo: prelude.cpuinfo,
             status: status_text.into(),
             release: prelude.release,
-            command_line: prelude.command_line,
-            environment: prelude.environment,
+            command_line,
+            environment,
             auxv,
             limits: prelude.limits,
             stat: stat_text.into(),
@@ -167,12 +179,14 @@ fn threads(prelude: &Prelude, stopped: Option<Stopped>, regions: &[Region], gaps
                 detail: missing.detail.clone(),
             });
         }
-        let stack = held.registers.as_ref().ok().and_then(|registers| stack::used_part(registers, regions));
+        let mut stack = held.registers.as_ref().ok().and_then(|registers| stack::used_part(registers, regions));
         let mut thread = thread(prelude, held.id, held.registers);
         if unstoppable {
             thread.state = held.state.unwrap_or(thread.state);
             // Its kernel side stands in for its registers, as it is now.
-            thread.kernel = Some(kernel_facts(&prelude.dir, held.id, Some('D')));
+            let kernel = kernel_facts(&prelude.dir, held.id, Some('D'));
+            stack = kernel.stack_pointer.and_then(|pointer| stack::above_pointer(Address(pointer), regions));
+            thread.kernel = Some(kernel);
         }
         thread.stack = stack;
         threads.push(thread);

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
 use effigy_process::{
-    Address, AddressRange, Gap, GapReason, GapSubject, Module, NotRead, PageRun, Process, Region, Snapshot,
+    Address, AddressRange, Gap, GapReason, GapSubject, Module, NotRead, PageRun, Process, Region, RegionFlags, Snapshot,
 };
 
 pub use prelude::{Prelude, PreludeOptions};
@@ -56,6 +56,25 @@ impl LiveSnapshot {
     /// Sets the text that says who took the dump and why.
     pub fn set_comment(&mut self, comment: String) {
         self.process.comment = comment;
+    }
+
+    /// Whether the program has excluded memory from dumps (MADV_DONTDUMP) that this snapshot takes for included. It may
+    /// have done so just before it was stopped. For after it goes on; a process that has ended has excluded nothing.
+    #[must_use]
+    pub fn newly_excluded(&self) -> bool {
+        let Ok(now) = self.memory.regions() else { return false };
+        let excluded = now.iter().filter(|region| region.flags.contains(RegionFlags::DONT_DUMP));
+        excluded.into_iter().any(|region| {
+            self.process
+                .region_at(region.range.start())
+                .is_some_and(|before| before.range == region.range && !before.flags.contains(RegionFlags::DONT_DUMP))
+        })
+    }
+
+    /// Whether the process's memory is no more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.memory.is_gone()
     }
 
     fn new(process: Process, memory: LiveMemory) -> Self {

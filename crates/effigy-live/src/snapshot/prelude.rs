@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use bstr::{BString, ByteSlice};
 use effigy_process::{
-    Architecture, Gap, GapReason, GapSubject, KernelFacts, Namespace, ProcessId, System, ThreadId, ThreadState,
+    Architecture, Gap, GapReason, GapSubject, Handle, KernelFacts, Namespace, ProcessId, Region, System, ThreadId,
+    ThreadState,
 };
 
 use crate::image::{KnownImages, architecture_of};
 use crate::procfs::{
-    ProcDir, SocketTable, Stat, Status, ThreadFacts, kernel_facts, read_regions, read_system, release_file,
-    thread_facts,
+    HANDLES_WHILE_STOPPED, ProcDir, SocketTable, Stat, Status, ThreadFacts, handles, kernel_facts, read_regions,
+    read_system, release_file, thread_facts,
 };
 use crate::stop::already_traced;
 use crate::{LiveError, LiveMemory, permission};
@@ -20,6 +21,10 @@ use crate::{LiveError, LiveMemory, permission};
 pub struct PreludeOptions {
     /// The kernel's side of every thread.
     pub kernel_facts: bool,
+    /// Read all facts about regions while the target stands still, which takes 30 ms for a GiB of memory. Otherwise what
+    /// was read before is used, and [`LiveSnapshot::newly_excluded`](super::LiveSnapshot::newly_excluded) tells
+    /// afterwards whether that was right.
+    pub careful: bool,
     /// Accept a target that another tracer holds; only for a dump without registers.
     pub allow_traced: bool,
 }
@@ -44,6 +49,10 @@ pub struct Prelude {
     pub(crate) architecture: Option<Architecture>,
     pub(crate) gaps: Vec<Gap>,
     pub(crate) images: KnownImages,
+    pub(crate) handles: Vec<Handle>,
+    /// The regions, unless they are all to be read while the target stands still.
+    pub(crate) regions: Vec<Region>,
+    pub(crate) mark: Mark,
     name: BString,
     witness: ThreadId,
     resident: u64,
@@ -89,6 +98,8 @@ impl Prelude {
             .filter(|(_, facts)| options.kernel_facts || facts.state.is_uninterruptible())
             .map(|(tid, facts)| (*tid, kernel_facts(&dir, ThreadId(*tid), Some(facts.state.0))))
             .collect();
+        let regions = read_regions(&live)?;
+        let sockets = SocketTable::read(&live);
         let (system, cpuinfo, uptime) = read_system();
         let mut gaps = Vec::new();
         let mut text = |name: &str| match live.read(name) {
@@ -116,11 +127,14 @@ impl Prelude {
                 .map_or_else(|_| String::new(), |label| label.to_str_lossy().trim_end_matches(['\n', '\0']).to_owned()),
             release: release_file(&live),
             namespaces: namespaces(&live),
-            sockets: SocketTable::read(&live),
             architecture: executable_architecture(&live),
             name: stat.name,
             resident: Status::parse(&live.read("status").unwrap_or_default()).memory().resident,
-            images: known_images(witness, &live, system.page_size)?,
+            mark: Mark::read(&live),
+            handles: many_handles(&live, &sockets),
+            sockets,
+            images: known_images(witness, &live, &regions, system.page_size)?,
+            regions: if options.careful { Vec::new() } else { regions },
             dir,
             system,
             cpuinfo,
@@ -162,6 +176,34 @@ impl Prelude {
     }
 }
 
+/// Which program runs in the process: another after an execve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    executable: Option<(u64, u64)>,
+    /// Holds addresses that the kernel chose at random for this program.
+    auxv: Vec<u8>,
+    start_stack: Option<u64>,
+}
+
+impl Mark {
+    pub(crate) fn read(dir: &ProcDir) -> Self {
+        Self {
+            executable: dir.stat_link("exe").ok().map(|about| (about.st_dev, about.st_ino)),
+            auxv: dir.read("auxv").unwrap_or_default(),
+            start_stack: dir.read("stat").ok().and_then(|bytes| Some(Stat::parse(&bytes)?.start_stack)),
+        }
+    }
+}
+
+/// The open handles, if they are too many to be looked at while the target stands still.
+fn many_handles(dir: &ProcDir, sockets: &SocketTable) -> Vec<Handle> {
+    if dir.numbers("fd").map_or(0, |numbers| numbers.len()) > HANDLES_WHILE_STOPPED {
+        handles(dir, sockets, &[]).0
+    } else {
+        Vec::new()
+    }
+}
+
 /// The leader, or when it has exited any thread that has not.
 fn live_thread(pid: ProcessId, threads: &HashMap<u32, ThreadFacts>) -> Option<ThreadId> {
     let lives = |state: ThreadState| !state.is_exited();
@@ -171,11 +213,15 @@ fn live_thread(pid: ProcessId, threads: &HashMap<u32, ThreadFacts>) -> Option<Th
     threads.iter().filter(|(_, facts)| lives(facts.state)).map(|(tid, _)| ThreadId(*tid)).min()
 }
 
-fn known_images(witness: ThreadId, live: &ProcDir, page_size: u64) -> Result<KnownImages, LiveError> {
-    let regions = read_regions(live)?;
+fn known_images(
+    witness: ThreadId,
+    live: &ProcDir,
+    regions: &[Region],
+    page_size: u64,
+) -> Result<KnownImages, LiveError> {
     let memory = LiveMemory::open(ProcDir::open(ProcessId(witness.0))?, page_size)?;
     let executable = live.stat_link("exe").map_or(0, |about| about.st_ino);
-    Ok(KnownImages::look(&memory, &regions, executable))
+    Ok(KnownImages::look(&memory, regions, executable))
 }
 
 fn namespaces(dir: &ProcDir) -> Vec<Namespace> {

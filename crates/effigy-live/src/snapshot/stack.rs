@@ -14,12 +14,20 @@ const OVERFLOW: u64 = 1 << 20;
 
 /// The part of the stack that is in use, page aligned; `None` when the stack pointer leads nowhere.
 pub(super) fn used_part(registers: &Registers, regions: &[Region]) -> Option<AddressRange> {
-    let general = registers.general()?;
-    let pointer = general.stack_pointer().saturating_sub(registers.architecture.red_zone());
+    let pointer = registers.general()?.stack_pointer();
+    above(pointer.saturating_sub(registers.architecture.red_zone()), control_block(registers), regions)
+}
+
+/// The same from a stack pointer alone, for a thread whose registers cannot be had.
+pub(super) fn above_pointer(pointer: Address, regions: &[Region]) -> Option<AddressRange> {
+    above(pointer, None, regions)
+}
+
+fn above(pointer: Address, control_block: Option<Address>, regions: &[Region]) -> Option<AddressRange> {
     let region = stack_region(regions, pointer)?;
     let start = pointer.max(region.range.start());
     let mut end = region.range.end().min(start.saturating_add(LONGEST));
-    if let Some(block) = control_block(registers)
+    if let Some(block) = control_block
         && block > start
         && region.range.contains(block)
     {
@@ -50,8 +58,11 @@ fn control_block(registers: &Registers) -> Option<Address> {
         return (block.0 != 0).then_some(block);
     }
     let bytes = registers.set(note::ARM_TLS)?;
-    let word = bytes.get(..8)?;
-    Some(Address(u64::from_le_bytes(word.try_into().ok()?)))
+    let word = bytes.get(..registers.architecture.pointer_size())?;
+    let mut whole = [0; 8];
+    whole[..word.len()].copy_from_slice(word);
+    let block = u64::from_le_bytes(whole);
+    (block != 0).then_some(Address(block))
 }
 
 #[cfg(test)]

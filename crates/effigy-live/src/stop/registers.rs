@@ -91,5 +91,24 @@ fn read_set(tid: Pid, note: u32, buffer: &mut [u8]) -> Result<CompactBytes, Errn
     // puts their number there.
     let result = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, tid.as_raw(), note as usize, &raw mut vector) };
     Errno::result(result)?;
-    Ok(CompactBytes::new(&buffer[..vector.iov_len.min(ROOM)]))
+    let length = vector.iov_len.min(ROOM);
+    Ok(CompactBytes::new(&buffer[..written(note, &buffer[..length])]))
+}
+
+/// Bytes of `set` that the kernel wrote. For sets whose length depends on the thread's vector length, `PTRACE_GETREGSET`
+/// gives the longest there can be as the length and writes no more than there is: the rest is what the buffer held.
+fn written(note: u32, set: &[u8]) -> usize {
+    let word = |at: usize, size: usize| -> Option<usize> {
+        let mut bytes = [0; 8];
+        bytes[..size].copy_from_slice(set.get(at..at + size)?);
+        usize::try_from(u64::from_le_bytes(bytes)).ok()
+    };
+    let length = match note {
+        // `struct user_sve_header` and `struct user_za_header` begin with the length of the whole.
+        note::ARM_SVE | note::ARM_SSVE | note::ARM_ZA => word(0, 4),
+        // `struct __riscv_v_regset_state`: five words, the last of them `vlenb`, then 32 registers of that length.
+        note::RISCV_VECTOR => word(32, 8).and_then(|vlenb| vlenb.checked_mul(32)?.checked_add(40)),
+        _ => None,
+    };
+    length.map_or(set.len(), |length| length.min(set.len()))
 }

@@ -7,24 +7,28 @@ use std::time::{Duration, Instant};
 use effigy_dump::sink::{FileWriter, Output, PartialFile, Published, SinkError};
 use effigy_dump::write::Progress;
 use effigy_formats::container::SeekableWriter;
+use effigy_live::LiveError;
 use effigy_process::{Process, Snapshot};
 
 use super::work::{Finished, Written, workers};
 use super::{Failure, Request};
 use crate::cancel::Cancel;
-use crate::kernel_text;
 use crate::report::{Report, TargetReport};
 
 /// Finishes all dumps of a target.
 pub(super) fn finish(
     finished: Finished,
     request: &Request,
+    careful: bool,
     pause: Duration,
     began: Instant,
     cancel: &Cancel,
     progress: &Progress,
 ) -> Result<Vec<Report>, Failure> {
     let Finished { dumps, snapshot, stopped } = finished;
+    if !careful && !request.include_dontdump && snapshot.newly_excluded() {
+        return Err(LiveError::Excluded(snapshot.process().identity.pid).into());
+    }
     let mut reports = Vec::new();
     for dump in dumps {
         cancel.check()?;
@@ -42,6 +46,9 @@ pub(super) fn keep(
     progress: &Progress,
 ) -> Option<Vec<Report>> {
     let Finished { dumps, snapshot, stopped } = finished;
+    if !request.include_dontdump && snapshot.newly_excluded() {
+        return None;
+    }
     // Time is up already: nothing is compressed any more.
     let plain = Request { compress: false, ..request.clone() };
     let never = Cancel::never();
@@ -65,14 +72,17 @@ fn finish_one(
     progress: &Progress,
 ) -> Result<Report, Failure> {
     let streamed = dump.complete(progress).map_err(Failure::Output)?;
-    let Written { goal, moved, .. } = dump;
+    if progress.is_stopped() && !request.keep_partial {
+        cancel.check()?;
+    }
+    let Written { goal, moved, kernel_text, .. } = dump;
     let published = match goal.file {
         Some(file) if request.compress => compress(&file, request, cancel)?.publish()?,
         Some(file) => file.publish()?,
         None => Published { path: PathBuf::from("-"), bytes: streamed, disk_bytes: 0 },
     };
-    if request.kernel_stacks && goal.destination.is_some() {
-        write_kernel_text(&published, process)?;
+    if let Some(text) = kernel_text.filter(|_| goal.destination.is_some()) {
+        write_kernel_text(&published, &text)?;
     }
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     Ok(Report {
@@ -133,12 +143,12 @@ impl Write for Plain {
 }
 
 /// Writes the kernel's side of the threads beside the dump: its name with `.kernel.txt` behind it.
-fn write_kernel_text(published: &Published, process: &Process) -> Result<(), Failure> {
+fn write_kernel_text(published: &Published, text: &str) -> Result<(), Failure> {
     let mut path = published.path.clone();
     path.as_mut_os_string().push(".kernel.txt");
     let write_error = |source| SinkError::Write { path: path.clone(), source };
     let file = PartialFile::create(&path, true)?;
-    file.writer().and_then(|mut writer| writer.append(kernel_text::render(process).as_bytes())).map_err(write_error)?;
+    file.writer().and_then(|mut writer| writer.append(text.as_bytes())).map_err(write_error)?;
     file.publish()?;
     Ok(())
 }

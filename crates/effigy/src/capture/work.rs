@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use effigy_dump::kind::Kind;
 use effigy_dump::redact;
-use effigy_dump::select::{Wish, select};
+use effigy_dump::select::{SelectError, Wish, select};
 use effigy_dump::sink::{FileWriter, Output, PartialFile, StreamWriter};
 use effigy_dump::write::{Job, Moved, OpenAttachment, Progress, append_attachments, move_memory, open_attachments};
 use effigy_formats::container::SeekableWriter;
@@ -21,6 +21,7 @@ use effigy_live::stop::Stopped;
 use effigy_process::{ExtentList, Gap, Process, Snapshot};
 
 use super::{Failure, Request, in_thread};
+use crate::kernel_text;
 
 /// Absent memory between present pages is written as zeros up to this length where holes in a file cost nothing: an
 /// ELF core on a disk. A debugger then reads zeros there, as the program would have.
@@ -44,6 +45,8 @@ pub(super) struct Written {
     pub(super) output: Destination,
     pub(super) moved: Moved,
     pub(super) attachments: Vec<OpenAttachment>,
+    /// The kernel's side of the threads as text, if it was asked for.
+    pub(super) kernel_text: Option<String>,
 }
 
 /// All dumps of a target.
@@ -134,7 +137,7 @@ fn write_one(
         longest_hole: if holes_are_free { HOLE_IN_FILE } else { HOLE_IN_STREAM },
         most_bytes,
     };
-    let mut selected = select(&**snapshot, &wish)?;
+    let mut selected = select(&**snapshot, &wish).map_err(|error| gone(snapshot, error))?;
     selected.gaps.extend(image_gaps);
     if goal.kind.is_triage() {
         selected.gaps.iter_mut().for_each(|gap: &mut Gap| gap.detail.clear());
@@ -142,10 +145,12 @@ fn write_one(
     let mut output = open_output(&goal, request)?;
     let job = Job { process, selected, kind: goal.kind, format: goal.format, attachments: about };
     let moved = match output.output() {
-        Some(output) => move_memory(&**snapshot, job, output, progress).map_err(|error| failure(snapshot, error))?,
+        Some(output) => move_memory(&**snapshot, job, output, progress, request.keep_partial)
+            .map_err(|error| failure(snapshot, error))?,
         None => return Err(Failure::OwnThread),
     };
-    Ok(Written { goal, output, moved, attachments })
+    let kernel_text = request.kernel_stacks.then(|| kernel_text::render(process));
+    Ok(Written { goal, output, moved, attachments, kernel_text })
 }
 
 /// How much of a size limit is left for memory when the headers have their part.
@@ -186,6 +191,14 @@ fn standard_output() -> Result<File, Failure> {
 /// Threads that compress: one for each processor.
 pub(super) fn workers() -> NonZero<usize> {
     std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+}
+
+/// A page table that is no more belongs to a process that is no more.
+fn gone(snapshot: &LiveSnapshot, error: SelectError) -> Failure {
+    match error {
+        SelectError::Scan { .. } if snapshot.is_gone() => Failure::Ended(snapshot.process().identity.pid),
+        error => error.into(),
+    }
 }
 
 fn failure(snapshot: &LiveSnapshot, error: effigy_dump::write::MoveError) -> Failure {

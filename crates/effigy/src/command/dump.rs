@@ -76,6 +76,11 @@ fn tell(report: &Report, args: &DumpArgs) {
 /// Arguments as meant, from arguments as typed.
 fn request(args: &DumpArgs, targets: usize) -> Result<Request, String> {
     let mut kinds: Vec<Kind> = args.kind.iter().map(|kind| kind_of(*kind)).collect();
+    for mask in &args.mask {
+        if let Some(objection) = MinidumpType::from_bits_truncate(*mask).objection() {
+            return Err(format!("--mask {mask:#x}: {objection}"));
+        }
+    }
     kinds.extend(args.mask.iter().map(|mask| Kind::Custom(MinidumpType::from_bits_truncate(*mask))));
     if kinds.is_empty() {
         kinds.push(Kind::Full);

@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::slice;
 
-use effigy_process::{Extent, Protection, Region};
+use effigy_process::{Extent, Protection, Region, Sharing};
 
 use crate::Contents;
 
@@ -18,16 +18,35 @@ pub(super) struct Segment {
     pub(super) size: u64,
     /// What may be done with them.
     pub(super) protection: Protection,
+    /// Whether the first page is to be a segment of its own, see [`split`].
+    image: bool,
 }
 
 /// All segments by rising address. The captured bytes of each follow those of the one before it, as the extents do.
 pub(super) fn segments<'a>(contents: &Contents<'a>) -> impl Iterator<Item = Segment> + use<'a> {
+    let page = contents.extents.page_size();
     Segments {
         regions: contents.process.regions.iter(),
         extents: contents.extents.iter().peekable(),
         region: None,
         end: 0,
     }
+    .flat_map(move |segment| split(segment, page))
+}
+
+/// Gives the first page of a mapped file's unwritten segment a segment of its own. The Java tools (libsaproc) take the
+/// length of the segment at a library's address for the length of the library's own segment, and refuse the core when
+/// the two differ, unless it is a single page: so do the kernel's cores, which hold the first page only.
+fn split(segment: Segment, page: u64) -> impl Iterator<Item = Segment> {
+    let apart = segment.image && segment.captured > page;
+    let first = Segment { captured: page, size: page, ..segment };
+    let rest = Segment {
+        start: segment.start + page,
+        captured: segment.captured.saturating_sub(page),
+        size: segment.size.saturating_sub(page),
+        ..segment
+    };
+    if apart { [Some(first), Some(rest)] } else { [Some(segment), None] }.into_iter().flatten()
 }
 
 struct Segments<'a, E: Iterator<Item = Extent>> {
@@ -45,6 +64,8 @@ struct Rest {
     start: u64,
     end: u64,
     protection: Protection,
+    /// Whether it is the beginning of a file's mapping that is not written to.
+    image: bool,
 }
 
 impl<E: Iterator<Item = Extent>> Iterator for Segments<'_, E> {
@@ -66,7 +87,9 @@ impl<E: Iterator<Item = Extent>> Iterator for Segments<'_, E> {
             (Some(rest), _) => self.uncaptured(rest, rest.end),
             // Memory outside every region. Plans are made from regions, so this does not happen; if it does, the bytes
             // are in the file all the same, and must have an address.
-            (None, Some(start)) => self.captured(Rest { start, end: start, protection: Protection::READ }),
+            (None, Some(start)) => {
+                self.captured(Rest { start, end: start, protection: Protection::READ, image: false })
+            }
             (None, None) => return None,
         };
         self.end = segment.start + segment.size;
@@ -83,6 +106,9 @@ impl<E: Iterator<Item = Extent>> Segments<'_, E> {
                 start: region.range.start().0.max(self.end),
                 end: region.range.end().0,
                 protection: region.protection,
+                image: region.inode != 0
+                    && region.sharing == Sharing::Private
+                    && !region.protection.contains(Protection::WRITE),
             };
             if rest.start < rest.end && self.next_start().is_some_and(|start| start < rest.start) {
                 return None;
@@ -101,7 +127,7 @@ impl<E: Iterator<Item = Extent>> Segments<'_, E> {
     /// The part of a region up to `end`, without bytes.
     fn uncaptured(&mut self, rest: Rest, end: u64) -> Segment {
         self.keep(rest, end);
-        Segment { start: rest.start, captured: 0, size: end - rest.start, protection: rest.protection }
+        Segment { start: rest.start, captured: 0, size: end - rest.start, protection: rest.protection, image: false }
     }
 
     /// The next extent, those that continue it, and what is not captured behind them.
@@ -116,12 +142,18 @@ impl<E: Iterator<Item = Extent>> Segments<'_, E> {
         }
         let end = self.next_start().unwrap_or(rest.end).min(rest.end).max(bytes_end);
         self.keep(rest, end);
-        Segment { start, captured: bytes_end - start, size: end - start, protection: rest.protection }
+        Segment {
+            start,
+            captured: bytes_end - start,
+            size: end - start,
+            protection: rest.protection,
+            image: rest.image && start == rest.start,
+        }
     }
 
     /// Leaves what lies behind `end` for the next segment.
     fn keep(&mut self, rest: Rest, end: u64) {
-        self.region = (end < rest.end).then_some(Rest { start: end, ..rest });
+        self.region = (end < rest.end).then_some(Rest { start: end, image: false, ..rest });
     }
 }
 
