@@ -20,9 +20,10 @@ use effigy_dump::sink::{PartialFile, Remover, SinkError, size};
 use effigy_dump::write::{MoveError, Progress};
 use effigy_formats::Format;
 use effigy_live::LiveError;
+use effigy_live::procfs::{ProcDir, Stat};
 use effigy_live::snapshot::{Prelude, PreludeOptions};
 use effigy_live::stop::{Held, StopLimits, Tracer};
-use effigy_process::ProcessId;
+use effigy_process::{ProcessId, ThreadState};
 use jiff::Zoned;
 
 use crate::cancel::{Cancel, NoJobControl};
@@ -38,7 +39,7 @@ const LONGEST_TURN: Duration = Duration::from_secs(600);
 /// How long the target is held while nothing of its dump is read or written.
 const LONGEST_STALL: Duration = Duration::from_secs(30);
 /// Times that a target may become another program before it is given up.
-const MOST_REPLACEMENTS: u32 = 5;
+const MOST_REPLACEMENTS: u32 = 20;
 /// How long a worker that was asked to stop is waited for before it is left behind.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same when what it has written is to be kept.
@@ -127,10 +128,27 @@ pub(crate) fn capture(pid: ProcessId, request: &Request, cancel: &Cancel) -> Res
                 cancel.check()?;
             }
             Err(Failure::Live(LiveError::Excluded(_))) if !careful => careful = true,
-            Err(Failure::Live(LiveError::Replaced(_))) if replaced < MOST_REPLACEMENTS => replaced += 1,
+            Err(Failure::Live(error)) if replaced < MOST_REPLACEMENTS && is_passing(&error, pid) => {
+                replaced += 1;
+                std::thread::sleep(TICK);
+                cancel.check()?;
+            }
             outcome => return outcome,
         }
     }
+}
+
+/// Whether an error may be gone the next time: an execve changes which threads there are, and for a moment there is no
+/// memory, in a process that lives on.
+fn is_passing(error: &LiveError, pid: ProcessId) -> bool {
+    let passing = match error {
+        LiveError::Replaced(_) => return true,
+        LiveError::Ended(_) | LiveError::NoSuchProcess(_) | LiveError::Zombie(_) => true,
+        LiveError::Proc { source, .. } => source.kind() != std::io::ErrorKind::PermissionDenied,
+        _ => false,
+    };
+    let stat = || ProcDir::open(pid).ok().and_then(|dir| Stat::parse(&dir.read("stat").ok()?));
+    passing && stat().is_some_and(|stat| !ThreadState(stat.state).is_exited() || stat.threads > 1)
 }
 
 fn capture_once(

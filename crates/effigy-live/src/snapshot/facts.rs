@@ -43,8 +43,15 @@ pub(super) fn assemble(prelude: Prelude, stopped: Option<Stopped>) -> Result<Liv
     let (handles, handle_gap) = handles(&live, &prelude.sockets, &prelude.handles);
     gaps.extend(handle_gap);
     // Read again now: a program may rewrite its title, and these are the target's own memory.
-    let command_line = live.read("cmdline").map_or_else(|_| prelude.command_line.clone(), BString::from);
-    let environment = live.read("environ").map_or_else(|_| prelude.environment.clone(), BString::from);
+    let mut again = |name: &str, before: &BString| match live.read(name) {
+        Ok(bytes) => {
+            gaps.retain(|gap| gap.subject != GapSubject::Fact(name.into()));
+            BString::from(bytes)
+        }
+        Err(_) => before.clone(),
+    };
+    let command_line = again("cmdline", &prelude.command_line);
+    let environment = again("environ", &prelude.environment);
     let memory = LiveMemory::open(live, prelude.system.page_size)?;
     let modules = image::modules(&memory, &regions, executable.inode, &prelude.images);
     gaps.extend(image::past_ends(&memory, &regions, &prelude.images));
