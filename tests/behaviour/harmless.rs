@@ -133,6 +133,25 @@ fn signals_are_not_lost() {
     assert_eq!(target.ask("unblock")["pending"], "3", "signals that were blocked and pending");
 }
 
+/// Cases 39 and 40 together: effigy is killed while signals are being delivered, and none is lost.
+#[test]
+fn signals_are_not_lost_when_the_dumper_is_killed() {
+    let mut target = Plan::c("sigs").start();
+    let mut sender = Plan::c("sender").args([target.pid_text()]).start();
+    for round in 0..60u64 {
+        let out = scratch();
+        let run = effigy(["dump", &target.pid_text(), "-o"]).arg(out.path().join("dump.core")).start();
+        sleep(Duration::from_millis(round % 30));
+        run.send(Signal::SIGKILL);
+        run.wait();
+    }
+    let sent: u64 = sender.ask("stop")["sent"].parse().unwrap();
+    sleep(Duration::from_millis(300));
+    let report = target.ask("report");
+    let count = |name: &str| -> u64 { report[name].parse().unwrap() };
+    assert_eq!((count("queued"), count("out_of_order")), (sent, 0), "queued signals received, and out of order");
+}
+
 /// RSS, descriptors, children and signals of a target with a thread that dirties pages, over many dumps.
 #[test]
 fn many_dumps_of_one_target() {

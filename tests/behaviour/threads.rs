@@ -273,6 +273,23 @@ fn target_that_executes_another_program() {
     assert!(complete > 0, "no dump came to be");
 }
 
+/// Case 37 with many threads: execve in one of them waits for the tracer of the others, while the tracer waits for a lock
+/// that execve holds. Nobody may wait for ever, and a process that lives is never said to have ended.
+#[test]
+fn target_with_many_threads_that_executes_itself() {
+    let target = Plan::c("execstorm").args(["400"]).start();
+    for round in 0..25 {
+        let dir = scratch();
+        let run = effigy(["dump", &target.pid_text(), "--kind", "mini", "-o"])
+            .arg(dir.path().join("dump.core"))
+            .within(60)
+            .run();
+        assert!(matches!(run.code, Some(0 | 6)), "round {round}: exit code {:?}: {}", run.code, run.stderr);
+    }
+    assert!(crate::harness::alive(target.pid), "the target died");
+    assert_eq!(crate::harness::status_field(target.pid, "TracerPid").as_deref(), Some("0"));
+}
+
 /// The program that NT_FILE names is the one whose variant is in memory.
 #[track_caller]
 fn expect_unmixed(core: &Core, place: u64, programs: (&str, &str)) {

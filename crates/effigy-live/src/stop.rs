@@ -9,9 +9,11 @@
 //! signal and leaves no trace (unlike `PTRACE_ATTACH`, whose SIGSTOP can be left behind). New threads are looked for in
 //! rounds until a whole pass over `/proc/PID/task` finds nobody new: whoever could still make one is stopped by then.
 
+mod reaper;
 mod registers;
 mod restart;
 mod threads;
+mod wait;
 
 use std::time::{Duration, Instant};
 

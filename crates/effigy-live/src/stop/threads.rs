@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use effigy_process::{GapReason, NoRegisters, ProcessId, ThreadId, ThreadState};
 use nix::errno::Errno;
 use nix::sys::ptrace;
-use nix::unistd::Pid;
 
+use super::reaper::{BEFORE_REAPING, Reaper};
 use super::registers::read_registers;
 use super::restart::restart_if_interrupted;
+use super::wait::{Stop, Waited, detach, pid_of, wait};
 use super::{StopLimits, Stopped, StoppedThread};
 use crate::procfs::{ProcDir, Stat, Status};
 use crate::{LiveError, permission};
@@ -27,15 +28,6 @@ enum Hold {
     Stopped(Stop),
     /// In uninterruptible sleep, given up.
     Unstoppable,
-}
-
-/// What a stopped thread was about to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stop {
-    /// The signal that was being delivered to it, 0 for none.
-    signal: i32,
-    /// Whether the process is stopped by job control (SIGSTOP and its kin), and stays so.
-    job_control: bool,
 }
 
 /// All threads of a target.
@@ -55,6 +47,8 @@ pub(super) struct ThreadSet {
 
 /// Refusals in a row that are taken for final.
 const MOST_REFUSALS: u32 = 10;
+/// How long a thread that is none of the target's is waited for.
+const LONGEST_FOREIGN: Duration = Duration::from_millis(100);
 /// Rounds without anybody found, of a process that lives, are this far apart.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(5);
 
@@ -139,10 +133,8 @@ impl ThreadSet {
             }
             match self.reaper.watched(tid, || ptrace::seize(pid_of(tid), ptrace::Options::empty())) {
                 Ok(()) if self.dir.stat_link(&format!("task/{tid}")).is_err() => {
-                    // The id has passed to another process between the listing and the call. Ending this trace at once
-                    // is all that can be done, and enough: seizing has changed nothing.
-                    ptrace::interrupt(pid_of(tid)).ok();
-                    self.threads.insert(tid, Hold::Interrupted);
+                    // The id has passed to another process between the listing and the call, or the thread is gone.
+                    release_foreign(tid);
                 }
                 Ok(()) => {
                     self.refusals = 0;
@@ -378,61 +370,18 @@ impl ThreadSet {
     }
 }
 
-/// Collects the exits of traced threads while the tracer is stuck in `PTRACE_SEIZE`.
-///
-/// A thread that calls execve kills the others, sleeps until they are collected, and holds a lock meanwhile that
-/// `PTRACE_SEIZE` of it waits for (`cred_guard_mutex`). Traced threads are collected by their tracer, so tracer and
-/// target would wait for each other for ever. Any other thread of effigy may collect in the tracer's place.
-#[derive(Debug, Default)]
-pub(super) struct Reaper {
-    state: Mutex<ReaperState>,
-}
-
-#[derive(Debug, Default)]
-struct ReaperState {
-    seized: Vec<u32>,
-    busy_since: Option<Instant>,
-    done: bool,
-}
-
-/// How long a call may take before exits are collected.
-const BEFORE_REAPING: Duration = Duration::from_millis(20);
-
-impl Reaper {
-    fn lock(&self) -> MutexGuard<'_, ReaperState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+/// Ends the trace of a thread that is none of the target's: it has to stop for a moment for that. One that does not is
+/// freed, unharmed, by the end of the tracer thread.
+fn release_foreign(tid: u32) {
+    if ptrace::interrupt(pid_of(tid)).is_err() {
+        return;
     }
-
-    /// Makes a call that may get stuck.
-    fn watched(&self, tid: u32, call: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
-        self.lock().busy_since = Some(Instant::now());
-        let result = call();
-        let mut state = self.lock();
-        state.busy_since = None;
-        if result.is_ok() {
-            state.seized.push(tid);
-        }
-        result
-    }
-
-    /// Ends [`run`](Self::run).
-    pub(super) fn finish(&self) {
-        self.lock().done = true;
-    }
-
-    /// Watches over the tracer until [`finish`](Self::finish).
-    pub(super) fn run(&self) {
-        loop {
-            std::thread::sleep(BEFORE_REAPING / 4);
-            let state = self.lock();
-            if state.done {
-                return;
-            }
-            if state.busy_since.is_some_and(|since| since.elapsed() >= BEFORE_REAPING) {
-                let seized = state.seized.clone();
-                drop(state);
-                seized.into_iter().for_each(reap);
-            }
+    let began = Instant::now();
+    while began.elapsed() < LONGEST_FOREIGN {
+        match wait(tid) {
+            Waited::Stopped(stop) => return detach(tid, stop.signal),
+            Waited::Gone => return,
+            Waited::Nothing => std::thread::sleep(Duration::from_micros(50)),
         }
     }
 }
@@ -445,71 +394,4 @@ pub(crate) fn already_traced(dir: &ProcDir, tracer: u32) -> LiveError {
         .unwrap_or(tracer);
     let tracer_name = std::fs::read_to_string(format!("/proc/{leader}/comm")).unwrap_or_default().trim().to_owned();
     LiveError::AlreadyTraced { pid: dir.id(), tracer: leader, tracer_name }
-}
-
-/// What `wait` found.
-enum Waited {
-    Nothing,
-    Stopped(Stop),
-    /// Exited, or no longer traced by this thread (another thread's execve takes the leader's id).
-    Gone,
-}
-
-/// `PTRACE_EVENT_STOP`, in the second byte of the status that waitid(2) gives.
-const EVENT_STOP: i32 = 128;
-
-/// Looks, without waiting, what became of a thread. A stop is looked at only (`WNOWAIT`), never consumed: the kernel
-/// keeps the signal that is being delivered with the stop, and consuming the one would lose the other if effigy died.
-fn wait(tid: u32) -> Waited {
-    match wait_id(tid, libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT) {
-        Err(Errno::EINTR) | Ok(None) => Waited::Nothing,
-        Err(_) => Waited::Gone,
-        Ok(Some((libc::CLD_TRAPPED | libc::CLD_STOPPED, status))) => {
-            let (signal, event) = (status & 0xff, status >> 8);
-            // With an event (an interrupt, a group stop) no signal is being delivered.
-            if event == EVENT_STOP {
-                Waited::Stopped(Stop { signal: 0, job_control: signal != libc::SIGTRAP })
-            } else {
-                Waited::Stopped(Stop { signal, job_control: false })
-            }
-        }
-        Ok(Some(_)) => {
-            reap(tid);
-            Waited::Gone
-        }
-    }
-}
-
-/// Collects a thread that has exited.
-fn reap(tid: u32) {
-    let _ = wait_id(tid, libc::WEXITED);
-}
-
-/// waitid(2) for one thread, without waiting: the code and status that it gives.
-fn wait_id(tid: u32, options: i32) -> Result<Option<(i32, i32)>, Errno> {
-    // SAFETY: all bytes zero is a valid siginfo_t.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `info` is live and exclusive for the call to write to.
-    let result = unsafe { libc::waitid(libc::P_PID, tid, &raw mut info, options | libc::WNOHANG | libc::__WALL) };
-    Errno::result(result)?;
-    // SAFETY: after waitid(2) the structure holds a child's fields, or is still zero.
-    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-    Ok((pid != 0).then_some((info.si_code, status)))
-}
-
-fn detach(tid: u32, signal: i32) {
-    // Real-time signals have no name in nix's enumeration, so the number goes in raw.
-    // SAFETY: PTRACE_DETACH takes no address; the signal number is data.
-    unsafe {
-        libc::ptrace(
-            libc::PTRACE_DETACH,
-            pid_of(tid).as_raw(),
-            std::ptr::null_mut::<libc::c_void>(),
-            usize::try_from(signal).unwrap_or(0) as *mut libc::c_void,
-        );
-    }
-}
-
-fn pid_of(tid: u32) -> Pid {
-    Pid::from_raw(i32::try_from(tid).unwrap_or(i32::MAX))
 }
