@@ -2,11 +2,13 @@
 
 use std::path::Path;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Dump, Effigy, Heartbeat, Plan, Run, State, Target, Tolerance, effigy, scratch, verify};
+use crate::harness::{
+    Dump, Effigy, Heartbeat, Plan, Run, State, Target, Tolerance, effigy, scratch, status_field, verify,
+};
 
 fn faulty(fault: &str, target: &Target, path: &Path) -> Effigy {
     effigy(["dump", &target.pid_text(), "--json", "-o"]).arg(path).env("EFFIGY_FAULT", fault).within(60)
@@ -172,4 +174,23 @@ fn own_terminal() {
         .start();
     assert_eq!(target.ask("go")["status"], "0");
     verify(&Dump::open(&path), &target.markers);
+}
+
+/// Ctrl-Z while the target stands still: the dump is finished and the target goes on before effigy itself stops.
+#[test]
+fn job_control_waits_for_the_target() {
+    let (dir, target) = (scratch(), Plan::c("big").args(["-m", "16"]).start());
+    let before = State::of(target.pid);
+    let run = faulty("slow-read", &target, &dir.path().join("a.core")).start();
+    sleep(Duration::from_millis(300));
+    assert_ne!(status_field(target.pid, "TracerPid").as_deref(), Some("0"), "the dump is over already");
+    run.send(Signal::SIGTSTP);
+    let since = Instant::now();
+    while status_field(target.pid, "TracerPid").as_deref() != Some("0") {
+        assert!(since.elapsed() < Duration::from_secs(30), "the target is held by a stopped effigy");
+        sleep(Duration::from_millis(10));
+    }
+    before.assert_unharmed(Tolerance::STRICT);
+    run.send(Signal::SIGCONT);
+    run.wait().expect(0);
 }

@@ -48,3 +48,16 @@ fn every_oracle_stands_in_its_document() {
         .collect();
     assert!(missing.is_empty(), "docs/testing.md has no row for {missing:?}");
 }
+
+#[test]
+fn every_crate_stands_in_the_map() {
+    let map = read("docs/architecture.md");
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    let names: Vec<String> = fs::read_dir(crates)
+        .expect("the folder of crates")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .chain(["xtask".to_owned()])
+        .collect();
+    let missing: Vec<_> = names.iter().filter(|name| !map.contains(&format!("| `{name}` |"))).collect();
+    assert!(missing.is_empty(), "docs/architecture.md has no row for {missing:?}");
+}
