@@ -44,6 +44,11 @@ pub(crate) fn run(args: Box<DumpArgs>) -> Exit {
                     tell(report, &args);
                     exit = exit.and(if report.is_partial() { Exit::Partial } else { Exit::Done });
                 }
+                // With --keep-partial, time may run out between two kinds: what there is is whole, and not all.
+                if reports.len() < request.kinds.len() {
+                    print::error(&format!("only {} of {} dumps were written", reports.len(), request.kinds.len()));
+                    exit = exit.and(Exit::Partial);
+                }
             }
             Err(failure) => {
                 print::failure(&failure);
