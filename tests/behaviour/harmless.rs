@@ -180,7 +180,10 @@ fn kill_dumper(rounds: u64, step: Duration) {
         before.assert_unharmed(Tolerance::STRICT);
         expect_beating(&heart);
         if path.exists() {
-            verify(&crate::harness::Dump::open(&path), &target.markers);
+            // Looking through each of two thousand dumps takes longer than taking them.
+            if rounds <= 40 || round % 40 == 39 {
+                verify(&crate::harness::Dump::open(&path), &target.markers);
+            }
         } else {
             assert_ne!(run.code, Some(0), "said to be written, but is not there");
         }
