@@ -80,6 +80,7 @@ impl FakeSnapshot {
             flags: RegionFlags::empty(),
             resident: present.iter().map(|(_, size)| size).sum(),
             swapped: 0,
+            mapped_elsewhere: 0,
         });
         self.runs.push(
             present

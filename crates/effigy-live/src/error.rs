@@ -66,6 +66,9 @@ pub enum LiveError {
         /// How long was waited.
         seconds: f64,
     },
+    /// This way of freezing the target is not possible; another may be.
+    #[error("no snapshot of this kind is possible: {0}")]
+    NoSnapshot(#[from] crate::remote::Refused),
     /// Stopping was given up because someone asked for it.
     #[error("cancelled")]
     Cancelled,

@@ -18,6 +18,54 @@ pub const TRACER_PANIC: &str = "tracer-panic";
 /// Panic on the thread that writes the dump while the target is stopped.
 pub const WORKER_PANIC: &str = "worker-panic";
 
+/// Pretend that the kernel refuses a userfaultfd.
+pub const NO_USERFAULTFD: &str = "no-userfaultfd";
+/// Fail the injected clone with EAGAIN.
+pub const NO_CLONE: &str = "no-clone";
+/// Pretend that the target writes faster than a live snapshot can follow.
+pub const NO_CONVERGENCE: &str = "no-convergence";
+/// Print, at the end, how many steps [`step`] has counted.
+pub const COUNT_STEPS: &str = "count-steps";
+
+/// Counts an operation on the target: a ptrace request, an ioctl, a write to its memory. With the failure
+/// `die-at-step:N`, effigy dies by SIGKILL right before the Nth.
+#[inline]
+pub fn step() {
+    #[cfg(feature = "fault-injection")]
+    {
+        let this = STEPS.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        if Some(this) == last_step() {
+            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+static STEPS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+#[cfg(feature = "fault-injection")]
+fn last_step() -> Option<u64> {
+    use std::sync::OnceLock;
+    static LAST: OnceLock<Option<u64>> = OnceLock::new();
+    *LAST.get_or_init(|| {
+        let asked = std::env::var("EFFIGY_FAULT").unwrap_or_default();
+        asked.split(',').find_map(|name| name.trim().strip_prefix("die-at-step:")?.parse().ok())
+    })
+}
+
+/// How many steps were made, if that was asked for.
+#[must_use]
+pub fn counted_steps() -> Option<u64> {
+    #[cfg(feature = "fault-injection")]
+    {
+        hit(COUNT_STEPS).then(|| STEPS.load(std::sync::atomic::Ordering::Relaxed))
+    }
+    #[cfg(not(feature = "fault-injection"))]
+    {
+        None
+    }
+}
+
 /// Whether the failure `name` is asked for.
 #[must_use]
 pub fn hit(name: &str) -> bool {

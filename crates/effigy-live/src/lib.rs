@@ -11,15 +11,18 @@
 //! - Nothing waits without a deadline.
 
 pub mod error;
+pub mod headroom;
 mod image;
 pub mod inject;
 mod memory;
 mod pagemap;
 pub mod permission;
 pub mod procfs;
+pub mod remote;
 pub mod select;
 pub mod snapshot;
 pub mod stop;
+mod trace;
 
 pub use error::LiveError;
 pub use memory::LiveMemory;

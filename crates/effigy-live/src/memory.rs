@@ -244,6 +244,15 @@ impl LiveMemory {
         runs
     }
 
+    /// What the page table says of `range`.
+    pub(crate) fn scan_states(
+        &self,
+        range: AddressRange,
+        visit: &mut dyn FnMut(AddressRange, PageState),
+    ) -> io::Result<()> {
+        self.pages.scan(range, visit)
+    }
+
     /// Whether the page of `address` is present.
     pub(crate) fn is_present(&self, address: Address) -> bool {
         let mut present = false;

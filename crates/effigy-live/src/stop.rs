@@ -9,18 +9,22 @@
 //! signal and leaves no trace (unlike `PTRACE_ATTACH`, whose SIGSTOP can be left behind). New threads are looked for in
 //! rounds until a whole pass over `/proc/PID/task` finds nobody new: whoever could still make one is stopped by then.
 
+mod borrow;
 mod reaper;
-mod registers;
+pub(crate) mod registers;
 mod restart;
 mod threads;
-mod wait;
+pub(crate) mod wait;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use effigy_process::{NoRegisters, ProcessId, Registers, ThreadId, ThreadState};
 
 use crate::procfs::ProcDir;
+use crate::remote::{Code, Refused, Twin, Userfault};
 use crate::{LiveError, inject};
 use threads::ThreadSet;
 pub(crate) use threads::already_traced;
@@ -33,11 +37,13 @@ pub struct StopLimits {
     /// Longest time without any thread newly stopping, when all that still run are in uninterruptible sleep; then the
     /// rest is captured without their registers.
     pub uninterruptible: Duration,
+    /// Let a signal through when every thread has stopped for one, so that one of them can make calls.
+    pub quiet: bool,
 }
 
 impl Default for StopLimits {
     fn default() -> Self {
-        Self { all: Duration::from_secs(5), uninterruptible: Duration::from_millis(500) }
+        Self { all: Duration::from_secs(5), uninterruptible: Duration::from_millis(500), quiet: false }
     }
 }
 
@@ -74,14 +80,19 @@ enum Event {
     Ended,
 }
 
+/// Something that only the tracer can do. The second argument tells whether it is no longer wanted.
+type Task = Box<dyn FnOnce(&mut ThreadSet, &dyn Fn() -> bool) + Send>;
+
 /// The thread that holds the trace.
 #[derive(Debug)]
 pub struct Tracer {
     pid: ProcessId,
     events: Receiver<Event>,
-    /// Dropping it asks the thread to let the target go.
-    hold: Option<Sender<()>>,
-    resumed: Receiver<Instant>,
+    event_sender: Sender<Event>,
+    /// Dropping it asks the thread to let the target go, and to end.
+    tasks: Option<Sender<Task>>,
+    cancelled: Arc<AtomicBool>,
+    over: Receiver<Instant>,
     thread: Option<std::thread::JoinHandle<()>>,
     since: Option<Instant>,
 }
@@ -96,19 +107,89 @@ pub enum Held {
 }
 
 impl Tracer {
-    /// Starts to stop the process.
+    /// Starts the thread; nothing is stopped yet.
     ///
     /// # Errors
-    /// When the thread cannot be started.
-    pub fn start(pid: ProcessId, limits: StopLimits) -> Result<Self, LiveError> {
+    /// When the thread cannot be started, or there is no such process.
+    pub fn start(pid: ProcessId) -> Result<Self, LiveError> {
+        let dir = ProcDir::open(pid)?;
         let (event_sender, events) = bounded(4);
-        let (hold, held) = bounded::<()>(0);
-        let (resumed_sender, resumed) = bounded(1);
+        let (tasks, to_do) = bounded::<Task>(4);
+        let (over_sender, over) = bounded(1);
+        let cancelled = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new()
             .name("tracer".into())
-            .spawn(move || trace(pid, limits, &event_sender, &held, &resumed_sender))
+            .spawn({
+                let (events, cancelled) = (event_sender.clone(), Arc::clone(&cancelled));
+                move || work(dir, &to_do, &cancelled, &events, &over_sender)
+            })
             .map_err(|_| LiveError::OwnThread("tracer"))?;
-        Ok(Self { pid, events, hold: Some(hold), resumed, thread: Some(thread), since: None })
+        Ok(Self { pid, events, event_sender, tasks: Some(tasks), cancelled, over, thread: Some(thread), since: None })
+    }
+
+    /// Begins to stop the process; [`wait_stopped`](Self::wait_stopped) tells the outcome.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn stop(&self, limits: StopLimits) -> Result<(), LiveError> {
+        let events = self.event_sender.clone();
+        self.send(Box::new(move |threads, cancelled| {
+            let result = with_reaper(threads, |threads| threads.stop_all(limits, cancelled));
+            if result.is_err() {
+                threads.detach_all();
+            }
+            if events.send(Event::Stopped(result)).is_err() {
+                threads.detach_all();
+            }
+            assert!(!inject::hit(inject::TRACER_PANIC), "injected failure");
+        }))
+    }
+
+    fn send(&self, task: Task) -> Result<(), LiveError> {
+        let tasks = self.tasks.as_ref().ok_or(LiveError::OwnThread("tracer"))?;
+        tasks.send(task).map_err(|_| LiveError::OwnThread("tracer"))
+    }
+
+    /// Has the tracer do something; its result comes on the channel, unless the tracer comes to an end before.
+    fn ask<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut ThreadSet, &dyn Fn() -> bool) -> T + Send + 'static,
+    ) -> Result<Receiver<T>, LiveError> {
+        let (sender, receiver) = bounded(1);
+        self.send(Box::new(move |threads, cancelled| {
+            // Nobody may be waiting any more.
+            let _ = sender.send(task(threads, cancelled));
+        }))?;
+        Ok(receiver)
+    }
+
+    /// Begins to make a twin of the target, which stands still.
+    ///
+    /// # Errors
+    /// When the tracer thread is gone.
+    pub fn make_twin(&self, code: Code) -> Result<Receiver<Result<Twin, Refused>>, LiveError> {
+        self.ask(move |threads, _| threads.make_twin(code))
+    }
+
+    /// Ends the twin, if there is one, and has the target collect it: one of its threads stands still for that for a
+    /// moment, and the result says for how long. The end of the tracer does the same, unasked.
+    ///
+    /// # Errors
+    /// When the tracer thread is gone; the twin is gone with it.
+    pub fn end_twin(&self) -> Result<Receiver<Result<Duration, Refused>>, LiveError> {
+        self.ask(|threads, _| end_twin(threads))
+    }
+
+    /// Begins to make a userfaultfd for the target's memory: one of its threads stands still for that for a moment, and
+    /// the result says for how long.
+    ///
+    /// # Errors
+    /// When the tracer thread is gone.
+    pub fn open_userfault(&self, code: Code) -> Result<Receiver<Result<(Userfault, Duration), Refused>>, LiveError> {
+        self.ask(move |threads, cancelled| {
+            with_reaper(threads, |threads| Ok(threads.open_userfault(code, cancelled)))
+                .unwrap_or_else(|error| Err(Refused::new(error.to_string())))
+        })
     }
 
     /// Waits until the target stands still; `None` when `patience` runs out first (call again).
@@ -122,8 +203,8 @@ impl Tracer {
                 Some(result)
             }
             Ok(Event::Ended) => Some(Err(LiveError::Ended(self.pid))),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Err(LiveError::OwnThread("tracer"))),
+            Err(_) if self.is_over() => Some(Err(LiveError::OwnThread("tracer"))),
+            Err(_) => None,
         }
     }
 
@@ -134,73 +215,85 @@ impl Tracer {
     pub fn poll(&self) -> Result<Held, LiveError> {
         match self.events.try_recv() {
             Ok(Event::Ended) => Ok(Held::Ended),
-            Ok(Event::Stopped(_)) | Err(crossbeam_channel::TryRecvError::Empty) => Ok(Held::Still),
-            Err(crossbeam_channel::TryRecvError::Disconnected) => Err(LiveError::OwnThread("tracer")),
+            _ if self.is_over() => Err(LiveError::OwnThread("tracer")),
+            _ => Ok(Held::Still),
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
     }
 
     /// Lets the target go and says how long it stood still, from the first interrupt to the last detach. Returns when
-    /// every thread is free.
+    /// every thread is free. A twin stays held.
     ///
     /// # Errors
     /// When the tracer thread had come to an end before: the target is free, and was so for an unknown part of the time.
-    pub fn resume(mut self) -> Result<Duration, LiveError> {
-        self.release()
-    }
-
-    fn release(&mut self) -> Result<Duration, LiveError> {
-        drop(self.hold.take());
+    pub fn resume(&mut self) -> Result<Duration, LiveError> {
+        let free = self.ask(|threads, _| {
+            threads.detach_all();
+            Instant::now()
+        })?;
         // A tracer that is stuck in the kernel is not waited for: the end of effigy frees it and the target.
-        let free = self.resumed.recv_timeout(LONGEST_RELEASE);
-        if let Some(thread) = self.thread.take().filter(|_| free != Err(RecvTimeoutError::Timeout)) {
-            // A panic there was recorded by the panic hook; its end has freed the target either way.
-            let _ = thread.join();
-        }
-        let free = free.map_err(|_| LiveError::OwnThread("tracer"))?;
-        Ok(self.since.map_or(Duration::ZERO, |since| free.duration_since(since)))
+        let free = free.recv_timeout(LONGEST_RELEASE).map_err(|_| LiveError::OwnThread("tracer"))?;
+        Ok(self.since.take().map_or(Duration::ZERO, |since| free.duration_since(since)))
     }
 }
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        let _ = self.release();
+        self.cancelled.store(true, Ordering::Relaxed);
+        drop(self.tasks.take());
+        let free = self.over.recv_timeout(LONGEST_RELEASE);
+        if let Some(thread) = self.thread.take().filter(|_| free != Err(RecvTimeoutError::Timeout)) {
+            // A panic there was recorded by the panic hook; its end has freed the target either way.
+            let _ = thread.join();
+        }
     }
 }
 
 /// Body of the tracer thread.
-fn trace(pid: ProcessId, limits: StopLimits, events: &Sender<Event>, hold: &Receiver<()>, resumed: &Sender<Instant>) {
-    let mut threads = match ProcDir::open(pid) {
-        Ok(dir) => ThreadSet::new(dir),
-        Err(error) => {
-            let _ = events.send(Event::Stopped(Err(error)));
-            return;
-        }
-    };
-    let cancelled = || matches!(hold.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected));
-    let reaper = threads.reaper();
-    let watcher = std::thread::Builder::new().name("reaper".into()).spawn({
-        let reaper = threads.reaper();
-        move || reaper.run()
-    });
-    let result = match watcher {
-        Ok(_) => threads.stop_all(limits, &cancelled),
-        Err(_) => Err(LiveError::OwnThread("reaper")),
-    };
-    reaper.finish();
-    let failed = result.is_err();
-    if events.send(Event::Stopped(result)).is_err() || failed {
-        threads.detach_all();
-        let _ = resumed.send(Instant::now());
-        return;
-    }
-    assert!(!inject::hit(inject::TRACER_PANIC), "injected failure");
+fn work(dir: ProcDir, tasks: &Receiver<Task>, cancelled: &AtomicBool, events: &Sender<Event>, over: &Sender<Instant>) {
+    let mut threads = ThreadSet::new(dir);
     let mut told = false;
-    // Nothing is ever sent on `hold`; it is closed when the target is to be let go.
-    while let Err(RecvTimeoutError::Timeout) = hold.recv_timeout(Duration::from_millis(20)) {
-        if !told && threads.has_ended() {
-            told = events.try_send(Event::Ended).is_ok();
+    loop {
+        match tasks.recv_timeout(Duration::from_millis(20)) {
+            Ok(task) => task(&mut threads, &|| cancelled.load(Ordering::Relaxed)),
+            Err(RecvTimeoutError::Timeout) => {
+                if !told && threads.has_ended() {
+                    told = events.try_send(Event::Ended).is_ok();
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     threads.detach_all();
-    let _ = resumed.send(Instant::now());
+    // Nobody hears of a failure here; a twin that is not collected is so by the next dump.
+    let _ = end_twin(&mut threads);
+    let _ = over.send(Instant::now());
+}
+
+fn end_twin(threads: &mut ThreadSet) -> Result<Duration, Refused> {
+    if threads.twin.is_none() {
+        return Ok(Duration::ZERO);
+    }
+    with_reaper(threads, |threads| Ok(threads.end_twin())).unwrap_or_else(|error| Err(Refused::new(error.to_string())))
+}
+
+/// Does something that may have to wait for `PTRACE_SEIZE`, with someone who collects dead threads meanwhile.
+fn with_reaper<T>(
+    threads: &mut ThreadSet,
+    task: impl FnOnce(&mut ThreadSet) -> Result<T, LiveError>,
+) -> Result<T, LiveError> {
+    let reaper = threads.new_reaper();
+    let watcher = std::thread::Builder::new().name("reaper".into()).spawn({
+        let reaper = Arc::clone(&reaper);
+        move || reaper.run()
+    });
+    let result = match watcher {
+        Ok(_) => task(threads),
+        Err(_) => Err(LiveError::OwnThread("reaper")),
+    };
+    reaper.finish();
+    result
 }

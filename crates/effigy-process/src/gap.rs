@@ -59,6 +59,9 @@ pub enum GapReason {
     UninterruptibleSleep,
     /// Another tracer holds the threads and a dump without registers was asked for.
     AlreadyTraced,
+    /// The memory is in the dump, and may have been changed by other processes while it was copied: it is shared with
+    /// them, and they were not stopped.
+    NotFrozen,
     /// It ended while it was being looked at.
     Ended,
     /// This system does not offer it.
@@ -90,6 +93,7 @@ impl GapReason {
             Self::NotPermitted => "not_permitted",
             Self::UninterruptibleSleep => "uninterruptible_sleep",
             Self::AlreadyTraced => "already_traced",
+            Self::NotFrozen => "not_frozen",
             Self::Ended => "ended",
             Self::Unsupported => "unsupported",
         }
@@ -112,6 +116,7 @@ impl fmt::Display for GapReason {
             Self::NotPermitted => "not permitted",
             Self::UninterruptibleSleep => "the thread is in uninterruptible sleep",
             Self::AlreadyTraced => "another tracer holds the process",
+            Self::NotFrozen => "shared with other processes, which may have changed it meanwhile",
             Self::Ended => "ended during the capture",
             Self::Unsupported => "not offered by this system",
         })

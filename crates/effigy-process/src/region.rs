@@ -110,6 +110,8 @@ pub struct Region {
     pub resident: u64,
     /// Bytes swapped out.
     pub swapped: u64,
+    /// Bytes resident that are mapped more than once, as a rule by other processes as well.
+    pub mapped_elsewhere: u64,
 }
 
 impl Region {

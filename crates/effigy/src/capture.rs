@@ -1,15 +1,19 @@
 //! Takes the dumps of one process: looks, stops, writes, lets go, finishes.
 //!
-//! Three threads have a part. The tracer holds the target ([`Tracer`]). A worker reads facts and memory and writes them
-//! out; it may get stuck in a dead disk or network for as long as that pleases. This thread waits for the worker, for
-//! signals, for the deadline and for the target's end, and can let the target go at any moment whatever the worker does.
+//! Three threads have a part. The tracer holds the target ([`Tracer`](effigy_live::stop::Tracer)). A worker reads facts
+//! and memory and writes them out; it may get stuck in a dead disk or network for as long as that pleases. This thread
+//! waits for the worker, for signals, for the deadline and for the target's end, and can let the target go at any moment
+//! whatever the worker does. Ways of freezing the target are tried in turn, the one that holds it up least first
+//! ([`mode`]).
 
+mod drive;
 mod finish;
+mod live;
+pub(crate) mod mode;
 mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -19,10 +23,9 @@ use effigy_dump::select::SelectError;
 use effigy_dump::sink::{PartialFile, Remover, SinkError, size};
 use effigy_dump::write::{MoveError, Progress};
 use effigy_formats::Format;
-use effigy_live::LiveError;
 use effigy_live::procfs::{ProcDir, Stat};
 use effigy_live::snapshot::{Prelude, PreludeOptions};
-use effigy_live::stop::{Held, StopLimits, Tracer};
+use effigy_live::{LiveError, headroom};
 use effigy_process::{ProcessId, ThreadState};
 use jiff::Zoned;
 
@@ -30,7 +33,9 @@ use crate::cancel::{Cancel, NoJobControl};
 use crate::print;
 use crate::progress::ProgressView;
 use crate::report::Report;
-use work::{Finished, Goal, Work, WorkResult};
+use drive::{Drive, Held};
+use mode::{Declined, Mode, Wish, modes};
+use work::{Finished, Goal, WorkResult};
 
 /// How often signals and the deadline are looked at.
 const TICK: Duration = Duration::from_millis(20);
@@ -67,6 +72,11 @@ pub(crate) struct Request {
     pub(crate) include_dontdump: bool,
     pub(crate) embed_binaries: bool,
     pub(crate) registers: bool,
+    pub(crate) snapshot: Wish,
+    /// Clones of one target that may exist at once.
+    pub(crate) clones: usize,
+    /// Take no dump rather than let the target stand still while its memory is copied.
+    pub(crate) avoid_outage: bool,
     pub(crate) show_progress: bool,
 }
 
@@ -102,6 +112,8 @@ pub(crate) enum Failure {
     Stalled { seconds: u64 },
     #[error("cancelled by signal {signal}; the process goes on and nothing was kept")]
     Cancelled { signal: i32 },
+    #[error("skipped (--avoid-outage): the process would have to stand still while its memory is copied. {why}")]
+    Skipped { why: String },
     #[error("effigy's own worker thread failed; the process goes on")]
     OwnThread,
 }
@@ -113,8 +125,23 @@ pub(crate) fn capture(pid: ProcessId, request: &Request, cancel: &Cancel) -> Res
     let mut told = false;
     let mut replaced = 0;
     let mut careful = false;
+    let (modes, mut declined) = modes(request);
+    let mut modes = modes.into_iter();
+    let mut mode = modes.next().unwrap_or(Mode::Stop);
     loop {
-        match capture_once(pid, request, cancel, began, careful) {
+        let skips =
+            mode == Mode::Stop && request.avoid_outage && !matches!(request.snapshot, Wish::Exactly(Mode::Stop));
+        if skips && !declined.is_empty() {
+            return Err(Failure::Skipped { why: sentence(&declined) });
+        }
+        match capture_once(pid, request, cancel, began, Attempt { mode, careful, declined: &declined }) {
+            Err(Failure::Live(LiveError::NoSnapshot(refused))) => {
+                declined.push(Declined { mode, why: refused.to_string() });
+                // There is no way after the last, and the last refuses for no such reason.
+                let Some(next) = modes.next() else { return Err(Failure::Live(LiveError::NoSnapshot(refused))) };
+                mode = next;
+                cancel.check()?;
+            }
             Err(Failure::Live(LiveError::AlreadyTraced { tracer, tracer_name, .. }))
                 if tracer_name == "effigy" && began.elapsed() < LONGEST_TURN =>
             {
@@ -138,6 +165,19 @@ pub(crate) fn capture(pid: ProcessId, request: &Request, cancel: &Cancel) -> Res
     }
 }
 
+/// Why the ways before were not taken.
+fn sentence(declined: &[Declined]) -> String {
+    declined.iter().map(Declined::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// How a target was frozen, for the report.
+struct Manner {
+    mode: Mode,
+    declined: Vec<Declined>,
+    held: Held,
+    began: Instant,
+}
+
 /// Whether an error may be gone the next time: an execve changes which threads there are, and for a moment there is no
 /// memory, in a process that lives on.
 fn is_passing(error: &LiveError, pid: ProcessId) -> bool {
@@ -151,52 +191,60 @@ fn is_passing(error: &LiveError, pid: ProcessId) -> bool {
     passing && stat().is_some_and(|stat| !ThreadState(stat.state).is_exited() || stat.threads > 1)
 }
 
+/// One attempt.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    mode: Mode,
+    /// Whether all facts about regions are read while the target stands still.
+    careful: bool,
+    /// Ways that were tried or ruled out before.
+    declined: &'a [Declined],
+}
+
 fn capture_once(
     pid: ProcessId,
     request: &Request,
     cancel: &Cancel,
     began: Instant,
-    careful: bool,
+    attempt: Attempt<'_>,
 ) -> Result<Vec<Report>, Failure> {
+    let Attempt { mode, careful, declined } = attempt;
     // A stream cannot be taken back when it turns out that memory was excluded at the last moment.
     let careful = careful || matches!(request.output, OutputPlace::Stream);
-    let options = PreludeOptions { kernel_facts: request.kernel_stacks, careful, allow_traced: !request.registers };
+    let options = PreludeOptions {
+        kernel_facts: request.kernel_stacks,
+        careful,
+        calls: matches!(mode, Mode::Live | Mode::Clone),
+        allow_traced: !request.registers,
+    };
+    let clones = request.clones;
     // Files of the target may lie on a dead network: nothing of it is looked at by the thread that minds signals.
-    let looked = in_thread("prelude", move || Prelude::read(pid, options)).map_err(|_| Failure::OwnThread)?;
+    let looked = in_thread("prelude", move || {
+        let prelude = Prelude::read(pid, options)?;
+        if mode == Mode::Clone {
+            headroom::for_twin(&prelude, clones)?;
+        }
+        Ok::<_, LiveError>(prelude)
+    })
+    .map_err(|_| Failure::OwnThread)?;
     let prelude = wait_for(&looked, cancel)??;
     let goals = plan(request, &prelude)?;
     let removers: Vec<Remover> = goals.iter().filter_map(|goal| goal.file.as_ref()).map(PartialFile::remover).collect();
     let progress = Arc::new(Progress::default());
 
     let job_control = NoJobControl::hold();
-    let mut tracer = None;
-    let mut stopped = None;
-    if request.registers {
-        let mut held = Tracer::start(pid, StopLimits::default())?;
-        stopped = Some(loop {
-            cancel.check()?;
-            if let Some(result) = held.wait_stopped(TICK) {
-                break result?;
-            }
-        });
-        tracer = Some(held);
-    }
     let mut view = ProgressView::new(request.show_progress, &progress);
-    let work = Work { prelude, stopped, goals, request: request.clone(), progress: Arc::clone(&progress) };
-    let results = work.start().map_err(|_| Failure::OwnThread)?;
-    let outcome = watch(&results, tracer.as_ref(), pid, cancel, &progress);
-    // Whatever happened: first of all the target goes on.
-    let held = tracer.map_or(Ok(Duration::ZERO), Tracer::resume);
+    let mut drive = Drive::new(pid, cancel, &progress);
+    let outcome = drive.run(prelude, goals, request, mode);
+    let (held, results) = drive.finish();
     view.clear();
     drop(job_control);
-    let pause = *held.as_ref().unwrap_or(&Duration::ZERO);
-    // Memory that was read while nobody held the target is not of one instant.
-    let outcome = held.map_err(Failure::from).and(outcome);
+    let manner = Manner { mode, declined: declined.to_vec(), held, began };
     let outcome = match outcome {
-        Ok(Ok(finished)) => complete(finished, request, careful, pause, began, cancel, &progress),
-        Ok(Err(failure)) | Err(failure) => {
+        Ok(finished) => complete(finished, request, careful, manner, cancel, &progress),
+        Err(failure) => {
             progress.stop();
-            abandon(&results, request, pause, began, &failure, &progress).ok_or(failure)
+            results.and_then(|results| abandon(&results, request, &manner, &failure, &progress)).ok_or(failure)
         }
     };
     if outcome.is_err() {
@@ -205,48 +253,17 @@ fn capture_once(
     outcome
 }
 
-/// Waits for the worker; an error as soon as there is a reason not to.
-fn watch(
-    results: &Receiver<WorkResult>,
-    tracer: Option<&Tracer>,
-    pid: ProcessId,
-    cancel: &Cancel,
-    progress: &Progress,
-) -> Result<WorkResult, Failure> {
-    let mut moved = (0, Instant::now());
-    loop {
-        match results.recv_timeout(TICK) {
-            Ok(result) => return Ok(result),
-            Err(RecvTimeoutError::Disconnected) => return Err(Failure::OwnThread),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        cancel.check()?;
-        if let Some(tracer) = tracer
-            && tracer.poll()? == Held::Ended
-        {
-            return Err(Failure::Ended(pid));
-        }
-        let done = progress.done.load(Ordering::Relaxed);
-        if done != moved.0 {
-            moved = (done, Instant::now());
-        } else if moved.1.elapsed() >= LONGEST_STALL && tracer.is_some() {
-            return Err(Failure::Stalled { seconds: LONGEST_STALL.as_secs() });
-        }
-    }
-}
-
 /// Finishes the dumps on another thread, as disks may be slow or dead, and waits for that.
 fn complete(
     finished: Finished,
     request: &Request,
     careful: bool,
-    pause: Duration,
-    began: Instant,
+    manner: Manner,
     cancel: &Cancel,
     progress: &Arc<Progress>,
 ) -> Result<Vec<Report>, Failure> {
     let (request, with, shown) = (request.clone(), cancel.clone(), Arc::clone(progress));
-    let results = in_thread("finish", move || finish::finish(finished, &request, careful, pause, began, &with, &shown))
+    let results = in_thread("finish", move || finish::finish(finished, &request, careful, &manner, &with, &shown))
         .map_err(|_| Failure::OwnThread)?;
     wait_for(&results, cancel).unwrap_or_else(|failure| {
         progress.stop();
@@ -270,8 +287,7 @@ fn wait_for<T>(results: &Receiver<T>, cancel: &Cancel) -> Result<T, Failure> {
 fn abandon(
     results: &Receiver<WorkResult>,
     request: &Request,
-    pause: Duration,
-    began: Instant,
+    manner: &Manner,
     failure: &Failure,
     progress: &Progress,
 ) -> Option<Vec<Report>> {
@@ -280,7 +296,7 @@ fn abandon(
     if !keep {
         return None;
     }
-    finish::keep(result.ok()?, request, pause, began, progress)
+    finish::keep(result.ok()?, request, manner, progress)
 }
 
 /// Decides formats and names, creates the files, and checks that there is room, before anything is stopped.

@@ -28,9 +28,10 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes: 0 written and complete; 1 usage; 2 no such target, or it ended; 3 not permitted; 4 already traced;
-5 output failed; 6 a partial dump was kept; 7 timed out; 130 and 143 cancelled by SIGINT and SIGTERM.
+5 output failed; 6 a partial dump was kept; 7 timed out; 8 skipped; 130 and 143 cancelled by SIGINT and SIGTERM.
 
-The target stands still while its memory is copied and goes on afterwards. The output says for how long.")]
+The target stands still for a moment, or while its memory is copied, and goes on afterwards. The output says how it was
+frozen, and for how long it stood still.")]
 pub(crate) struct DumpArgs {
     /// A process id, or a process's name
     pub(crate) target: Option<String>,
@@ -71,6 +72,24 @@ pub(crate) struct DumpArgs {
     /// The file's format [default: by the ending of the output's name, else minidump]
     #[arg(short, long, value_enum)]
     pub(crate) format: Option<FormatArg>,
+
+    /// How the target is frozen. "live" copies its memory while it runs and stops it for a moment at the end; "clone"
+    /// stops it while a copy-on-write child is made of it; "stop" stops it until all is copied. What is not possible is
+    /// replaced by the next, and the result says why [default: auto, which is live for full and miniplus dumps]
+    #[arg(long, value_enum, default_value_t = SnapshotArg::Auto, hide_default_value = true)]
+    pub(crate) snapshot: SnapshotArg,
+
+    /// Reflect: dump from a clone or better, for every kind
+    #[arg(short = 'r', long = "reflect", conflicts_with = "snapshot")]
+    pub(crate) reflect: bool,
+
+    /// Clones of one target that may exist at the same time, 1 to 5
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub(crate) clones: u8,
+
+    /// Take no dump when the target would have to stand still while its memory is copied (exit code 8)
+    #[arg(long)]
+    pub(crate) avoid_outage: bool,
 
     /// Add each thread's kernel stack, system call and scheduling, and write them beside the dump as text
     #[arg(long)]
@@ -129,6 +148,19 @@ pub(crate) enum KindArg {
     Full,
     /// Stacks without data; no environment, arguments or paths
     Triage,
+}
+
+/// Ways of freezing the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SnapshotArg {
+    /// The one that holds the target up least
+    Auto,
+    /// Copy while it runs, and stop it for a moment
+    Live,
+    /// Copy from a copy-on-write child
+    Clone,
+    /// Stop it until all is copied
+    Stop,
 }
 
 /// Formats.

@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Partial,
     /// Time ran out.
     TimedOut,
+    /// No dump was taken, as it would have held the target up (`--avoid-outage`).
+    Skipped,
     /// A signal asked for an end.
     Cancelled(i32),
 }
@@ -41,6 +43,7 @@ impl Exit {
             Self::Output => 5,
             Self::Partial => 6,
             Self::TimedOut => 7,
+            Self::Skipped => 8,
             // As shells count a death by signal: 130 for SIGINT, 143 for SIGTERM.
             Self::Cancelled(signal) => u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128)),
         }
@@ -67,6 +70,7 @@ impl From<&Failure> for Exit {
                 Self::Output
             }
             Failure::TimedOut { .. } | Failure::Stalled { .. } => Self::TimedOut,
+            Failure::Skipped { .. } => Self::Skipped,
             Failure::Cancelled { signal } => Self::Cancelled(*signal),
             Failure::OwnThread => Self::Output,
         }
@@ -83,7 +87,7 @@ impl From<&LiveError> for Exit {
                 Self::NotPermitted
             }
             LiveError::Ptrace { .. } => Self::NotPermitted,
-            LiveError::OwnThread(_) => Self::Output,
+            LiveError::OwnThread(_) | LiveError::NoSnapshot(_) => Self::Output,
             _ => Self::NoTarget,
         }
     }

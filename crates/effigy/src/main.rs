@@ -30,6 +30,9 @@ fn main() -> ExitCode {
         cli::Command::Demo => command::demo::run(),
         cli::Command::DemoTarget => command::demo::target(),
     });
+    if let Some(steps) = effigy_live::inject::counted_steps() {
+        print::note(&format!("steps: {steps}"));
+    }
     for panic in panics::take() {
         print::error(&format!("defect in effigy, in thread {panic}"));
     }

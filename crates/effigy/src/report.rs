@@ -35,8 +35,12 @@ pub(crate) struct Report {
     pub(crate) gaps: Vec<Gap>,
     /// How the target was frozen.
     pub(crate) snapshot: &'static str,
-    /// How long the target stood still, in microseconds.
+    /// Why not in a way that holds it up less; empty when it was the best for this kind of dump, or as asked.
+    pub(crate) snapshot_reason: String,
+    /// How long the target's threads stood still, all in all, in microseconds.
     pub(crate) pause_us: u64,
+    /// The longest time that the target could not go on, in microseconds: standing still, or waiting for a page.
+    pub(crate) stall_us: u64,
     /// How long everything took, in microseconds.
     pub(crate) wall_us: u64,
     pub(crate) target: TargetReport,
@@ -98,11 +102,15 @@ impl Report {
         if self.snapshot == "none" {
             text.push_str("\n  the process was not stopped: no registers, and its memory may have changed meanwhile");
         } else {
-            let _ = write!(
-                text,
-                "\n  the process stood still for {}",
-                print::duration(Duration::from_micros(self.pause_us))
-            );
+            let time = |micros| print::duration(Duration::from_micros(micros));
+            let _ = write!(text, "\n  the process stood still for {}", time(self.pause_us));
+            if self.stall_us != self.pause_us {
+                let _ = write!(text, ", {} at a time at most", time(self.stall_us));
+            }
+            let _ = write!(text, "\n  snapshot: {}", self.snapshot);
+            if !self.snapshot_reason.is_empty() {
+                let _ = write!(text, " ({})", print::safe(self.snapshot_reason.as_bytes()));
+            }
         }
         for line in gap_lines(&self.gaps) {
             let _ = write!(text, "\n  {line}");
@@ -151,7 +159,11 @@ fn gap_lines(gaps: &[Gap]) -> Vec<String> {
             if more > 0 {
                 let _ = write!(what, " and {more} more");
             }
-            let word = if reason.is_loss() { "missing" } else { "left out" };
+            let word = match reason {
+                GapReason::NotFrozen => "not of one instant",
+                reason if reason.is_loss() => "missing",
+                _ => "left out",
+            };
             format!("{word}: {what}: {reason}")
         })
         .collect()
@@ -175,8 +187,10 @@ mod tests {
             regions: 117,
             modules: 19,
             gaps,
-            snapshot: "stop",
+            snapshot: "clone",
+            snapshot_reason: "live: userfaultfd: EPERM".into(),
             pause_us: 22_400,
+            stall_us: 21_900,
             wall_us: 47_492,
             target: TargetReport {
                 pid: 4711,

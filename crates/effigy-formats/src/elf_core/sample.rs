@@ -25,6 +25,7 @@ pub(super) fn region(start: u64, end: u64) -> Region {
         flags: RegionFlags::empty(),
         resident: 0,
         swapped: 0,
+        mapped_elsewhere: 0,
     }
 }
 

@@ -99,6 +99,7 @@ pub(super) fn region(start: u64, end: u64, access: &str, name: &str) -> Region {
         flags: RegionFlags::empty(),
         resident: end - start,
         swapped: 0,
+        mapped_elsewhere: 0,
     }
 }
 

@@ -19,7 +19,7 @@ use rustix::fs::{Mode, OFlags};
 
 pub use fd::{HANDLES_WHILE_STOPPED, handles};
 pub use limits::parse_limits;
-pub use regions::{parse_maps_line, read_known_regions, read_regions};
+pub use regions::{parse_maps, parse_maps_line, read_known_regions, read_regions};
 pub use sockets::SocketTable;
 pub use stat::Stat;
 pub use status::Status;
@@ -69,6 +69,15 @@ impl ProcDir {
     /// As `open(2)`; `ESRCH` when the process has ended.
     pub fn open_file(&self, path: &str) -> io::Result<File> {
         let fd = rustix::fs::openat(&self.dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(File::from(fd))
+    }
+
+    /// Opens a file below the directory for reading and writing.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub(crate) fn open_for_writing(&self, path: &str) -> io::Result<File> {
+        let fd = rustix::fs::openat(&self.dir, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         Ok(File::from(fd))
     }
 

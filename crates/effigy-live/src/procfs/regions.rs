@@ -64,6 +64,17 @@ pub fn read_known_regions(dir: &ProcDir, known: &[Region]) -> Result<Option<Vec<
     Ok(Some(regions))
 }
 
+/// Reads all regions from `/proc/PID/maps`, without counters and flags.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn parse_maps(dir: &ProcDir) -> Result<Vec<Region>, LiveError> {
+    let maps = dir.require("maps")?;
+    ByteSlice::lines(maps.as_slice())
+        .map(|line| parse_maps_line(line).ok_or_else(|| dir.form("maps", String::from_utf8_lossy(line).into_owned())))
+        .collect()
+}
+
 /// Parses one line of `/proc/PID/maps`, without its newline.
 #[must_use]
 pub fn parse_maps_line(line: &[u8]) -> Option<Region> {
@@ -91,6 +102,7 @@ pub fn parse_maps_line(line: &[u8]) -> Option<Region> {
         flags,
         resident: 0,
         swapped: 0,
+        mapped_elsewhere: 0,
     })
 }
 
@@ -104,6 +116,7 @@ fn add_counter(region: &mut Region, line: &[u8]) {
         || value.to_str().ok().and_then(|text| text.split_ascii_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
     match name {
         b"Rss" => region.resident = kilobytes() * 1024,
+        b"Shared_Clean" | b"Shared_Dirty" => region.mapped_elsewhere += kilobytes() * 1024,
         b"Swap" => region.swapped = kilobytes() * 1024,
         b"VmFlags" => {
             for flag in value.split_str(" ") {

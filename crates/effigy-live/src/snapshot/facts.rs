@@ -5,10 +5,11 @@ use std::time::SystemTime;
 
 use bstr::BString;
 use effigy_process::{
-    Address, Architecture, Gap, GapReason, GapSubject, Identity, NoRegisters, PageFaults, Process, ProcessId, Region,
-    TextFiles, Thread, ThreadId, ThreadState,
+    Address, Architecture, Gap, GapReason, GapSubject, Identity, NoRegisters, PageFaults, Process, ProcessId,
+    Protection, Region, RegionUsage, Sharing, TextFiles, Thread, ThreadId, ThreadState,
 };
 
+use super::known::{may_be_read, not_frozen};
 use super::prelude::Mark;
 use super::{LiveSnapshot, Prelude, stack};
 use crate::procfs::{
@@ -55,6 +56,7 @@ pub(super) fn assemble(prelude: Prelude, stopped: Option<Stopped>) -> Result<Liv
     let memory = LiveMemory::open(live, prelude.system.page_size)?;
     let modules = image::modules(&memory, &regions, executable.inode, &prelude.images);
     gaps.extend(image::past_ends(&memory, &regions, &prelude.images));
+    gaps.extend(regions.iter().filter(|region| is_shared_with_others(region)).map(not_frozen));
     let threads = threads(&prelude, stopped, &regions, &mut gaps);
     let architecture = threads
         .iter()
@@ -100,6 +102,16 @@ pub(super) fn assemble(prelude: Prelude, stopped: Option<Stopped>) -> Result<Liv
         system: prelude.system,
     };
     Ok(LiveSnapshot::new(process, memory))
+}
+
+/// Whether other processes have memory of the region mapped, and may write to it.
+fn is_shared_with_others(region: &Region) -> bool {
+    let written = region.protection.contains(Protection::WRITE) || region.usage() == RegionUsage::SharedMemory;
+    region.sharing == Sharing::Shared
+        && region.inode != 0
+        && region.mapped_elsewhere > 0
+        && written
+        && may_be_read(region)
 }
 
 /// The architecture that effigy itself was built for.

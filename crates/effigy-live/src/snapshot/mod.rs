@@ -4,6 +4,7 @@
 //! waits for in the kernel). [`LiveSnapshot`] is made while it stands still.
 
 mod facts;
+mod known;
 mod prelude;
 mod stack;
 
@@ -17,6 +18,9 @@ use effigy_process::{
 
 pub use prelude::{Prelude, PreludeOptions};
 
+use known::Known;
+
+use crate::remote::{Refused, Twin};
 use crate::stop::Stopped;
 use crate::{LiveError, LiveMemory};
 
@@ -24,7 +28,11 @@ use crate::{LiveError, LiveMemory};
 #[derive(Debug)]
 pub struct LiveSnapshot {
     process: Process,
+    /// Where pages are read: the target's memory, or a twin's.
     memory: LiveMemory,
+    /// The target's memory, when pages are read elsewhere.
+    target: Option<LiveMemory>,
+    known: Known,
     pidfd: Option<OwnedFd>,
     swapped: Mutex<Option<SwappedRuns>>,
 }
@@ -53,6 +61,34 @@ impl LiveSnapshot {
         facts::assemble(prelude, None)
     }
 
+    /// Takes the pages from a twin of the target from now on, which may then go on. What a fork does not copy faithfully
+    /// is copied now.
+    ///
+    /// # Errors
+    /// When that is too much, or the twin is gone.
+    pub fn onto_twin(mut self, twin: &Twin) -> Result<Self, Refused> {
+        let (mut known, gaps) = Known::for_twin(&self.memory, &self.process.regions)?;
+        let (range, bytes) = &twin.overwritten;
+        known.patch(*range, bytes.clone());
+        let twins = LiveMemory::open(twin.dir()?, self.memory.page_size())
+            .map_err(|error| Refused::new(format!("the twin's memory: {error}")))?;
+        self.add_gaps(gaps);
+        self.known = known;
+        self.target = Some(std::mem::replace(&mut self.memory, twins));
+        // Pages that the twin reads back from swap are its own.
+        self.pidfd = None;
+        Ok(self)
+    }
+
+    /// Adds gaps for regions that have none of that reason yet.
+    fn add_gaps(&mut self, gaps: Vec<Gap>) {
+        for gap in gaps {
+            if !self.process.gaps.iter().any(|had| had.subject == gap.subject && had.reason == gap.reason) {
+                self.process.gaps.push(gap);
+            }
+        }
+    }
+
     /// Sets the text that says who took the dump and why.
     pub fn set_comment(&mut self, comment: String) {
         self.process.comment = comment;
@@ -62,7 +98,7 @@ impl LiveSnapshot {
     /// have done so just before it was stopped. For after it goes on; a process that has ended has excluded nothing.
     #[must_use]
     pub fn newly_excluded(&self) -> bool {
-        let Ok(now) = self.memory.regions() else { return false };
+        let Ok(now) = self.target.as_ref().unwrap_or(&self.memory).regions() else { return false };
         let excluded = now.iter().filter(|region| region.flags.contains(RegionFlags::DONT_DUMP));
         excluded.into_iter().any(|region| {
             self.process
@@ -82,7 +118,7 @@ impl LiveSnapshot {
             .ok()
             .and_then(rustix::process::Pid::from_raw)
             .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
-        Self { process, memory, pidfd, swapped: Mutex::new(None) }
+        Self { process, memory, target: None, known: Known::default(), pidfd, swapped: Mutex::new(None) }
     }
 
     /// Pushes what was in swap before `read` out again.
@@ -109,6 +145,9 @@ impl Snapshot for LiveSnapshot {
     }
 
     fn scan(&self, region: &Region, visit: &mut dyn FnMut(PageRun)) -> io::Result<Vec<Gap>> {
+        if self.known.scan(region, visit).is_some() {
+            return Ok(Vec::new());
+        }
         let out_of_reach = self.memory.scan(region, visit)?;
         Ok(out_of_reach
             .map(|error| Gap {
@@ -125,12 +164,20 @@ impl Snapshot for LiveSnapshot {
     }
 
     fn read(&self, region: &Region, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
+        match self.known.read(address, buffer) {
+            Some(0) => return Err(NotRead::Unreadable),
+            Some(count) => return Ok(count),
+            None => {}
+        }
         if region.swapped > 0 {
             self.note_swap(region);
         }
         let result = match self.memory.read_region(region, address, buffer) {
             Ok(0) => Err(if self.memory.is_gone() { NotRead::Ended } else { NotRead::Unreadable }),
-            Ok(count) => Ok(count),
+            Ok(count) => {
+                self.known.amend(address, &mut buffer[..count]);
+                Ok(count)
+            }
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(NotRead::Ended),
             Err(_) => Err(NotRead::Unreadable),
         };

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use bstr::{BString, ByteSlice};
 use effigy_process::{
-    Architecture, Gap, GapReason, GapSubject, Handle, KernelFacts, Namespace, ProcessId, Region, System, ThreadId,
-    ThreadState,
+    Architecture, Gap, GapReason, GapSubject, Handle, KernelFacts, MemoryCounters, Namespace, ProcessId, Region,
+    System, ThreadId, ThreadState,
 };
 
 use crate::image::{KnownImages, architecture_of};
@@ -13,6 +13,7 @@ use crate::procfs::{
     HANDLES_WHILE_STOPPED, ProcDir, SocketTable, Stat, Status, ThreadFacts, handles, kernel_facts, read_regions,
     read_system, release_file, thread_facts,
 };
+use crate::remote::{Code, Refused, find_code};
 use crate::stop::already_traced;
 use crate::{LiveError, LiveMemory, permission};
 
@@ -25,6 +26,8 @@ pub struct PreludeOptions {
     /// was read before is used, and [`LiveSnapshot::newly_excluded`](super::LiveSnapshot::newly_excluded) tells
     /// afterwards whether that was right.
     pub careful: bool,
+    /// Look for what calls inside the target are made with.
+    pub calls: bool,
     /// Accept a target that another tracer holds; only for a dump without registers.
     pub allow_traced: bool,
 }
@@ -55,7 +58,8 @@ pub struct Prelude {
     pub(crate) mark: Mark,
     name: BString,
     witness: ThreadId,
-    resident: u64,
+    counters: MemoryCounters,
+    code: Result<Code, Refused>,
 }
 
 impl Prelude {
@@ -129,7 +133,8 @@ impl Prelude {
             namespaces: namespaces(&live),
             architecture: executable_architecture(&live),
             name: stat.name,
-            resident: Status::parse(&live.read("status").unwrap_or_default()).memory().resident,
+            counters: Status::parse(&live.read("status").unwrap_or_default()).memory(),
+            code: code(witness, &regions, system.page_size, options.calls),
             mark: Mark::read(&live),
             handles: many_handles(&live, &sockets),
             sockets,
@@ -161,7 +166,27 @@ impl Prelude {
     /// Bytes of memory that the target has resident, and a little more for its page tables and headers.
     #[must_use]
     pub fn resident(&self) -> u64 {
-        self.resident
+        self.counters.resident
+    }
+
+    /// The target's memory counters.
+    #[must_use]
+    pub fn counters(&self) -> &MemoryCounters {
+        &self.counters
+    }
+
+    /// What calls inside the target are made with.
+    ///
+    /// # Errors
+    /// Why none can be made.
+    pub fn code(&self) -> Result<Code, Refused> {
+        self.code.clone()
+    }
+
+    /// The regions as they were, unless they are to be read while the target stands still.
+    #[must_use]
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
     }
 
     /// Number of threads.
@@ -211,6 +236,16 @@ fn live_thread(pid: ProcessId, threads: &HashMap<u32, ThreadFacts>) -> Option<Th
         return Some(ThreadId(pid.0));
     }
     threads.iter().filter(|(_, facts)| lives(facts.state)).map(|(tid, _)| ThreadId(*tid)).min()
+}
+
+fn code(witness: ThreadId, regions: &[Region], page_size: u64, wanted: bool) -> Result<Code, Refused> {
+    if !wanted {
+        return Err(Refused::new("calls inside the target were not asked for"));
+    }
+    ProcDir::open(ProcessId(witness.0))
+        .and_then(|dir| LiveMemory::open(dir, page_size))
+        .map_err(|error| Refused::new(error.to_string()))
+        .and_then(|memory| find_code(&memory, regions))
 }
 
 fn known_images(

@@ -83,6 +83,7 @@ mod tests {
             flags: RegionFlags::empty(),
             resident: 0,
             swapped: 0,
+            mapped_elsewhere: 0,
         }
     }
 

@@ -85,6 +85,13 @@ fn read_into(tid: Pid, buffer: &mut [u8]) -> Result<Registers, Errno> {
     Ok(Registers { architecture, sets })
 }
 
+/// Reads one register set of a stopped thread.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn read_one(tid: u32, note: u32) -> Result<Vec<u8>, Errno> {
+    let mut buffer = vec![0; ROOM];
+    Ok(read_set(crate::trace::pid_of(tid), note, &mut buffer)?.to_vec())
+}
+
 fn read_set(tid: Pid, note: u32, buffer: &mut [u8]) -> Result<CompactBytes, Errno> {
     let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: the vector describes `buffer`, which is live and exclusive; the kernel writes at most `iov_len` bytes and

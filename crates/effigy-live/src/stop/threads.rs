@@ -7,19 +7,21 @@ use std::time::{Duration, Instant};
 
 use effigy_process::{GapReason, NoRegisters, ProcessId, ThreadId, ThreadState};
 use nix::errno::Errno;
-use nix::sys::ptrace;
 
+use super::borrow::deliver;
 use super::reaper::{BEFORE_REAPING, Reaper};
 use super::registers::read_registers;
 use super::restart::restart_if_interrupted;
-use super::wait::{Stop, Waited, detach, pid_of, wait};
+use super::wait::{Stop, Waited, wait};
 use super::{StopLimits, Stopped, StoppedThread};
 use crate::procfs::{ProcDir, Stat, Status};
+use crate::remote::{Code, Twin};
+use crate::trace::{self, detach, pid_of};
 use crate::{LiveError, permission};
 
 /// A thread's place on the way to standing still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hold {
+pub(super) enum Hold {
     /// Traced, running.
     Seized,
     /// Asked to stop.
@@ -42,11 +44,17 @@ pub(super) struct ThreadSet {
     leader_exited: bool,
     /// Times that a living thread was refused in a row. An execve in progress refuses, too, for a moment.
     refusals: u32,
+    /// Threads that were given a signal so that one could be asked for calls.
+    quietened: u32,
+    /// The twin that was made, and what it was made with.
+    pub(super) twin: Option<(Twin, Code)>,
     reaper: Arc<Reaper>,
 }
 
 /// Refusals in a row that are taken for final.
 const MOST_REFUSALS: u32 = 10;
+/// Signals that are let through in one stop, at most.
+const MOST_QUIETENED: u32 = 20;
 /// How long a thread that is none of the target's is waited for.
 const LONGEST_FOREIGN: Duration = Duration::from_millis(100);
 /// Rounds without anybody found, of a process that lives, are this far apart.
@@ -62,18 +70,66 @@ impl ThreadSet {
             began: now,
             leader_exited: false,
             refusals: 0,
+            quietened: 0,
+            twin: None,
             reaper: Arc::default(),
         }
     }
 
     /// Someone who keeps an execve of the target from waiting for us while we wait for it; see [`Reaper`].
-    pub(super) fn reaper(&self) -> Arc<Reaper> {
+    pub(super) fn new_reaper(&mut self) -> Arc<Reaper> {
+        self.reaper = Arc::default();
         Arc::clone(&self.reaper)
+    }
+
+    pub(super) fn dir(&self) -> &ProcDir {
+        &self.dir
+    }
+
+    /// Begins to trace a thread, which runs on.
+    pub(super) fn seize(&self, tid: u32) -> Result<(), Errno> {
+        self.reaper.watched(tid, || trace::seize(tid))
+    }
+
+    pub(super) fn insert(&mut self, tid: u32, hold: Hold) {
+        self.threads.insert(tid, hold);
+    }
+
+    /// The threads that stand still.
+    pub(super) fn standing(&self) -> Vec<(u32, Stop)> {
+        let standing = self.threads.iter().filter_map(|(tid, hold)| match hold {
+            Hold::Stopped(stop) => Some((*tid, *stop)),
+            _ => None,
+        });
+        // The leader first: its stack is the one that is known best.
+        let leader = self.dir.id().0;
+        let mut standing: Vec<_> = standing.collect();
+        standing.sort_unstable_by_key(|(tid, _)| (*tid != leader, *tid));
+        standing
+    }
+
+    /// When every thread has stopped for a signal, none can make calls: lets one have its signal. It stops again before
+    /// it runs its handler. Whether there was such a one.
+    fn quieten(&mut self) -> bool {
+        let standing = self.standing();
+        let quiet = |stop: &Stop| stop.signal == 0 || stop.job_control;
+        if self.quietened >= MOST_QUIETENED || standing.iter().any(|(_, stop)| quiet(stop)) {
+            return false;
+        }
+        let Some((tid, stop)) = standing.first() else { return false };
+        self.quietened += 1;
+        if deliver(*tid, stop.signal).is_ok() {
+            self.threads.insert(*tid, Hold::Interrupted);
+        }
+        true
     }
 
     /// Stops all threads, in rounds until a pass over them finds nobody new, and reads their registers.
     pub(super) fn stop_all(&mut self, limits: StopLimits, cancelled: &dyn Fn() -> bool) -> Result<Stopped, LiveError> {
         let mut started = false;
+        self.began = Instant::now();
+        self.refusals = 0;
+        self.quietened = 0;
         loop {
             if cancelled() {
                 return Err(LiveError::Cancelled);
@@ -84,6 +140,10 @@ impl ThreadSet {
                 if self.threads.is_empty() {
                     self.nobody()?;
                     std::thread::sleep(BETWEEN_ROUNDS);
+                    continue;
+                }
+                if limits.quiet && self.quieten() {
+                    self.wait_for_stops(limits, cancelled)?;
                     continue;
                 }
                 match self.read_registers(cancelled)? {
@@ -100,7 +160,7 @@ impl ThreadSet {
             let seized = self.threads.iter().filter(|(_, hold)| **hold == Hold::Seized).map(|(tid, _)| *tid);
             for tid in seized.collect::<Vec<_>>() {
                 // ESRCH: it exited meanwhile; the wait below will tell.
-                if ptrace::interrupt(pid_of(tid)).is_ok() {
+                if trace::interrupt(tid).is_ok() {
                     self.threads.insert(tid, Hold::Interrupted);
                 }
             }
@@ -131,7 +191,7 @@ impl ThreadSet {
             if cancelled() {
                 return Err(LiveError::Cancelled);
             }
-            match self.reaper.watched(tid, || ptrace::seize(pid_of(tid), ptrace::Options::empty())) {
+            match self.seize(tid) {
                 Ok(()) if self.dir.stat_link(&format!("task/{tid}")).is_err() => {
                     // The id has passed to another process between the listing and the call, or the thread is gone.
                     release_foreign(tid);
@@ -270,7 +330,7 @@ impl ThreadSet {
     /// Asks the kernel, without waiting, what became of a thread.
     fn collect(&mut self, tid: u32) {
         match wait(tid) {
-            Waited::Nothing => {}
+            Waited::Nothing | Waited::Event(_) => {}
             Waited::Stopped(signal) => {
                 self.threads.insert(tid, Hold::Stopped(signal));
             }
@@ -315,7 +375,7 @@ impl ThreadSet {
                 match wait(tid) {
                     Waited::Gone => self.threads.remove(&tid),
                     // It runs: it is to be interrupted again.
-                    Waited::Nothing | Waited::Stopped(_) => self.threads.insert(tid, Hold::Seized),
+                    Waited::Nothing | Waited::Event(_) | Waited::Stopped(_) => self.threads.insert(tid, Hold::Seized),
                 };
             }
             return Ok(None);
@@ -359,7 +419,7 @@ impl ThreadSet {
                 // since can.
                 Hold::Seized | Hold::Interrupted | Hold::Unstoppable => match wait(tid) {
                     Waited::Stopped(stop) => stop,
-                    Waited::Nothing | Waited::Gone => continue,
+                    Waited::Nothing | Waited::Event(_) | Waited::Gone => continue,
                 },
             };
             if stop.signal == 0 && !stop.job_control {
@@ -373,7 +433,7 @@ impl ThreadSet {
 /// Ends the trace of a thread that is none of the target's: it has to stop for a moment for that. One that does not is
 /// freed, unharmed, by the end of the tracer thread.
 fn release_foreign(tid: u32) {
-    if ptrace::interrupt(pid_of(tid)).is_err() {
+    if trace::interrupt(tid).is_err() {
         return;
     }
     let began = Instant::now();
@@ -381,7 +441,7 @@ fn release_foreign(tid: u32) {
         match wait(tid) {
             Waited::Stopped(stop) => return detach(tid, stop.signal),
             Waited::Gone => return,
-            Waited::Nothing => std::thread::sleep(Duration::from_micros(50)),
+            Waited::Nothing | Waited::Event(_) => std::thread::sleep(Duration::from_micros(50)),
         }
     }
 }

@@ -1,21 +1,22 @@
-//! What became of a traced thread, and letting it go.
+//! What became of a traced thread.
 
 use nix::errno::Errno;
-use nix::unistd::Pid;
 
 /// What a stopped thread was about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stop {
+pub(crate) struct Stop {
     /// The signal that was being delivered to it, 0 for none.
-    pub(super) signal: i32,
+    pub(crate) signal: i32,
     /// Whether the process is stopped by job control (SIGSTOP and its kin), and stays so.
-    pub(super) job_control: bool,
+    pub(crate) job_control: bool,
 }
 
 /// What `wait` found.
-pub(super) enum Waited {
+pub(crate) enum Waited {
     Nothing,
     Stopped(Stop),
+    /// Stopped by an event or at a system call that was asked for: the event's number, 0 for a system call.
+    Event(i32),
     /// Exited, or no longer traced by this thread (another thread's execve takes the leader's id).
     Gone,
 }
@@ -25,14 +26,19 @@ const EVENT_STOP: i32 = 128;
 
 /// Looks, without waiting, what became of a thread. A stop is looked at only (`WNOWAIT`), never consumed: the kernel
 /// keeps the signal that is being delivered with the stop, and consuming the one would lose the other if effigy died.
-pub(super) fn wait(tid: u32) -> Waited {
+pub(crate) fn wait(tid: u32) -> Waited {
     match wait_id(tid, libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT) {
         Err(Errno::EINTR) | Ok(None) => Waited::Nothing,
         Err(_) => Waited::Gone,
         Ok(Some((libc::CLD_TRAPPED | libc::CLD_STOPPED, status))) => {
             let (signal, event) = (status & 0xff, status >> 8);
             // With an event (an interrupt, a group stop) no signal is being delivered.
-            if event == EVENT_STOP {
+            if event != 0 && event != EVENT_STOP {
+                Waited::Event(event)
+            } else if signal == libc::SIGTRAP | 0x80 {
+                // PTRACE_O_TRACESYSGOOD
+                Waited::Event(0)
+            } else if event == EVENT_STOP {
                 Waited::Stopped(Stop { signal: 0, job_control: signal != libc::SIGTRAP })
             } else {
                 Waited::Stopped(Stop { signal, job_control: false })
@@ -46,7 +52,7 @@ pub(super) fn wait(tid: u32) -> Waited {
 }
 
 /// Collects a thread that has exited.
-pub(super) fn reap(tid: u32) {
+pub(crate) fn reap(tid: u32) {
     let _ = wait_id(tid, libc::WEXITED);
 }
 
@@ -60,21 +66,4 @@ fn wait_id(tid: u32, options: i32) -> Result<Option<(i32, i32)>, Errno> {
     // SAFETY: after waitid(2) the structure holds a child's fields, or is still zero.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     Ok((pid != 0).then_some((info.si_code, status)))
-}
-
-pub(super) fn detach(tid: u32, signal: i32) {
-    // Real-time signals have no name in nix's enumeration, so the number goes in raw.
-    // SAFETY: PTRACE_DETACH takes no address; the signal number is data.
-    unsafe {
-        libc::ptrace(
-            libc::PTRACE_DETACH,
-            pid_of(tid).as_raw(),
-            std::ptr::null_mut::<libc::c_void>(),
-            usize::try_from(signal).unwrap_or(0) as *mut libc::c_void,
-        );
-    }
-}
-
-pub(super) fn pid_of(tid: u32) -> Pid {
-    Pid::from_raw(i32::try_from(tid).unwrap_or(i32::MAX))
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use effigy_dump::sink::{FileWriter, Output, PartialFile, Published, SinkError};
 use effigy_dump::write::Progress;
@@ -11,7 +11,7 @@ use effigy_live::LiveError;
 use effigy_process::{Process, Snapshot};
 
 use super::work::{Finished, Written, workers};
-use super::{Failure, Request};
+use super::{Failure, Manner, Request, sentence};
 use crate::cancel::Cancel;
 use crate::report::{Report, TargetReport};
 
@@ -20,32 +20,25 @@ pub(super) fn finish(
     finished: Finished,
     request: &Request,
     careful: bool,
-    pause: Duration,
-    began: Instant,
+    manner: &Manner,
     cancel: &Cancel,
     progress: &Progress,
 ) -> Result<Vec<Report>, Failure> {
-    let Finished { dumps, snapshot, stopped } = finished;
+    let Finished { dumps, snapshot, .. } = finished;
     if !careful && !request.include_dontdump && snapshot.newly_excluded() {
         return Err(LiveError::Excluded(snapshot.process().identity.pid).into());
     }
     let mut reports = Vec::new();
     for dump in dumps {
         cancel.check()?;
-        reports.push(finish_one(dump, request, snapshot.process(), pause, began, stopped, cancel, progress)?);
+        reports.push(finish_one(dump, request, snapshot.process(), manner, cancel, progress)?);
     }
     Ok(reports)
 }
 
 /// Finishes what was written of dumps that were ended early; `None` when there is nothing to keep.
-pub(super) fn keep(
-    finished: Finished,
-    request: &Request,
-    pause: Duration,
-    began: Instant,
-    progress: &Progress,
-) -> Option<Vec<Report>> {
-    let Finished { dumps, snapshot, stopped } = finished;
+pub(super) fn keep(finished: Finished, request: &Request, manner: &Manner, progress: &Progress) -> Option<Vec<Report>> {
+    let Finished { dumps, snapshot, .. } = finished;
     if !request.include_dontdump && snapshot.newly_excluded() {
         return None;
     }
@@ -55,19 +48,16 @@ pub(super) fn keep(
     let reports: Vec<Report> = dumps
         .into_iter()
         .filter(|dump| dump.goal.file.is_some())
-        .filter_map(|dump| finish_one(dump, &plain, snapshot.process(), pause, began, stopped, &never, progress).ok())
+        .filter_map(|dump| finish_one(dump, &plain, snapshot.process(), manner, &never, progress).ok())
         .collect();
     (!reports.is_empty()).then_some(reports)
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, from the two functions above")]
 fn finish_one(
     mut dump: Written,
     request: &Request,
     process: &Process,
-    pause: Duration,
-    began: Instant,
-    stopped: bool,
+    manner: &Manner,
     cancel: &Cancel,
     progress: &Progress,
 ) -> Result<Report, Failure> {
@@ -96,9 +86,11 @@ fn finish_one(
         regions: process.regions.len(),
         modules: process.modules.len(),
         gaps: moved.gaps,
-        snapshot: if stopped { "stop" } else { "none" },
-        pause_us: micros(pause),
-        wall_us: micros(began.elapsed()),
+        snapshot: manner.mode.name(),
+        snapshot_reason: sentence(&manner.declined),
+        pause_us: micros(manner.held.pause),
+        stall_us: micros(manner.held.stall),
+        wall_us: micros(manner.began.elapsed()),
         target: TargetReport {
             pid: process.identity.pid.0,
             name: process.identity.name.clone(),

@@ -6,8 +6,9 @@ use std::num::NonZero;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use effigy_dump::kind::Kind;
 use effigy_dump::redact;
 use effigy_dump::select::{SelectError, Wish, select};
@@ -15,9 +16,10 @@ use effigy_dump::sink::{FileWriter, Output, PartialFile, StreamWriter};
 use effigy_dump::write::{Job, Moved, OpenAttachment, Progress, append_attachments, move_memory, open_attachments};
 use effigy_formats::container::SeekableWriter;
 use effigy_formats::{Contents, Format};
-use effigy_live::inject;
+use effigy_live::remote::{Refused, Twin, Userfault};
 use effigy_live::snapshot::{LiveSnapshot, Prelude};
 use effigy_live::stop::Stopped;
+use effigy_live::{LiveError, inject};
 use effigy_process::{ExtentList, Gap, Process, Snapshot};
 
 use super::{Failure, Request, in_thread};
@@ -53,7 +55,29 @@ pub(super) struct Written {
 pub(super) struct Finished {
     pub(super) dumps: Vec<Written>,
     pub(super) snapshot: Arc<LiveSnapshot>,
-    pub(super) stopped: bool,
+    /// The longest time that the target may have waited for a page.
+    pub(super) longest_wait: Duration,
+}
+
+/// How the target is frozen.
+pub(super) enum Freeze {
+    /// Not at all.
+    Not,
+    /// It stands still until the work is done.
+    Stopped(Stopped),
+    /// It stands still, and a twin is being made.
+    Twin { stopped: Stopped, twin: Receiver<Result<Twin, Refused>>, stages: Sender<Stage> },
+    /// It runs; it is to be stopped when the worker says so.
+    Live { userfault: Userfault, stopped: Receiver<Stopped>, stages: Sender<Stage> },
+}
+
+/// What the worker says on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The target is to be stopped now.
+    ReadyToStop,
+    /// The target may go on.
+    Frozen,
 }
 
 pub(super) type WorkResult = Result<Finished, Failure>;
@@ -78,7 +102,7 @@ impl Destination {
 /// Everything that the worker needs.
 pub(super) struct Work {
     pub(super) prelude: Prelude,
-    pub(super) stopped: Option<Stopped>,
+    pub(super) freeze: Freeze,
     pub(super) goals: Vec<Goal>,
     pub(super) request: Request,
     pub(super) progress: Arc<Progress>,
@@ -91,12 +115,22 @@ impl Work {
     }
 
     fn run(self) -> WorkResult {
-        let Self { prelude, stopped, goals, request, progress } = self;
+        let Self { prelude, freeze, goals, request, progress } = self;
         assert!(!inject::hit(inject::WORKER_PANIC), "injected failure");
-        let was_stopped = stopped.is_some();
-        let mut snapshot = match stopped {
-            Some(stopped) => LiveSnapshot::of_stopped(prelude, stopped)?,
-            None => LiveSnapshot::of_unstopped(prelude)?,
+        let mut snapshot = match freeze {
+            Freeze::Not => LiveSnapshot::of_unstopped(prelude)?,
+            Freeze::Stopped(stopped) => LiveSnapshot::of_stopped(prelude, stopped)?,
+            Freeze::Twin { stopped, twin, stages } => {
+                // The facts are read while the kernel copies page tables.
+                let snapshot = LiveSnapshot::of_stopped(prelude, stopped)?;
+                let twin = twin.recv().map_err(|_| LiveError::OwnThread("tracer"))?.map_err(LiveError::from)?;
+                let snapshot = snapshot.onto_twin(&twin).map_err(LiveError::from)?;
+                let _ = stages.send(Stage::Frozen);
+                snapshot
+            }
+            Freeze::Live { userfault, stopped, stages } => {
+                return super::live::run(prelude, goals, &request, &progress, userfault, &stopped, &stages);
+            }
         };
         snapshot.set_comment(request.comment.clone());
         let snapshot = Arc::new(snapshot);
@@ -107,7 +141,7 @@ impl Work {
             }
             dumps.push(write_one(&snapshot, goal, &request, &progress)?);
         }
-        Ok(Finished { dumps, snapshot, stopped: was_stopped })
+        Ok(Finished { dumps, snapshot, longest_wait: Duration::ZERO })
     }
 }
 

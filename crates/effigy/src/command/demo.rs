@@ -15,6 +15,7 @@ use effigy_formats::minidump::read::Dump;
 use effigy_process::{Address, Memory, ProcessId};
 
 use crate::cancel::Cancel;
+use crate::capture::mode::Wish;
 use crate::capture::{OutputPlace, Request, capture};
 use crate::exit::Exit;
 use crate::print;
@@ -76,6 +77,9 @@ fn dump(pid: u32, path: &Path) -> Result<Report> {
         include_dontdump: false,
         embed_binaries: false,
         registers: true,
+        snapshot: Wish::Auto,
+        clones: 1,
+        avoid_outage: false,
         show_progress: false,
     };
     let reports = capture(ProcessId(pid), &request, &Cancel::listen(Some(Duration::from_secs(60))))?;

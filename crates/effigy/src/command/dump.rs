@@ -13,8 +13,9 @@ use effigy_dump::kind::{Kind, MinidumpType};
 use effigy_formats::Format;
 
 use crate::cancel::Cancel;
+use crate::capture::mode::{Mode, Wish};
 use crate::capture::{Failure, OutputPlace, Request, capture};
-use crate::cli::{CompressArg, DumpArgs, FormatArg, KindArg};
+use crate::cli::{CompressArg, DumpArgs, FormatArg, KindArg, SnapshotArg};
 use crate::exit::Exit;
 use crate::report::Report;
 use crate::{print, target};
@@ -130,6 +131,15 @@ fn request(args: &DumpArgs, targets: usize) -> Result<Request, String> {
         include_dontdump: args.include_dontdump,
         embed_binaries: args.embed_binaries,
         registers: !args.no_registers,
+        snapshot: match args.snapshot {
+            _ if args.reflect => Wish::Reflect,
+            SnapshotArg::Auto => Wish::Auto,
+            SnapshotArg::Live => Wish::Exactly(Mode::Live),
+            SnapshotArg::Clone => Wish::Exactly(Mode::Clone),
+            SnapshotArg::Stop => Wish::Exactly(Mode::Stop),
+        },
+        clones: usize::from(args.clones),
+        avoid_outage: args.avoid_outage,
         show_progress: !args.json,
         kinds,
     })

@@ -1,0 +1,162 @@
+//! A userfaultfd(2) for the target's memory, held by us alone.
+//!
+//! The descriptor has to be made by a process that uses the memory. It is made by a helper that the target makes and
+//! that shares its memory, but not its table of descriptors: so nothing is ever opened in the target, and what the
+//! helper has opened ends with it. The thread that makes the helper waits for its end (`CLONE_VFORK`), so that its stack
+//! stays as it is meanwhile, whoever dies when.
+
+use std::os::fd::OwnedFd;
+
+use super::{Place, Refused};
+use crate::stop::wait::Stop;
+
+/// The descriptor.
+#[derive(Debug)]
+pub struct Userfault(pub(crate) OwnedFd);
+
+/// Makes one with one of the threads that stand still.
+pub(crate) fn open_userfault(threads: &[(u32, Stop)], place: Place<'_>) -> Result<Userfault, Refused> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        made::open(threads, place)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (threads, place);
+        Err(Refused::new("calls inside the target are written for x86-64 only"))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod made {
+    use std::fs::{File, OpenOptions};
+    use std::io::IoSlice;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+    use effigy_process::Address;
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+    use super::super::injection::{Call, Injection, Reached, filter_option};
+    use super::super::twin::{best, end, hold, refused, wait_for};
+    use super::{Place, Refused, Stop, Userfault};
+    use crate::inject;
+
+    /// `USERFAULTFD_IOC_NEW`, `_IO(0xAA, 0)` of include/uapi/linux/userfaultfd.h, Linux 6.1.
+    const NEW: u64 = 0xaa00;
+    const FLAGS: u64 = (libc::O_CLOEXEC | libc::O_NONBLOCK).unsigned_abs() as u64;
+
+    pub(super) fn open(threads: &[(u32, Stop)], place: Place<'_>) -> Result<Userfault, Refused> {
+        if inject::hit(inject::NO_USERFAULTFD) {
+            return Err(Refused::new("userfaultfd: EPERM (injected)"));
+        }
+        let flags = u64::from((libc::CLONE_VM | libc::CLONE_VFORK).unsigned_abs());
+        // Of the helper's calls a filter may refuse what it likes; only what would end or signal it matters, and a helper
+        // that is ended harms nobody. What the target's own thread calls is what is judged.
+        let calls = [Call(libc::SYS_clone, [flags, 0, 0, 0, 0, 0]), wait_for(0)];
+        let tid = best(threads, place, &calls)?;
+        let filter = filter_option(place, tid);
+        let injection = Injection::begin(tid, place, libc::PTRACE_O_TRACEVFORK | filter)?;
+        let result = with_helper(&injection, flags, filter);
+        injection.finish();
+        result
+    }
+
+    fn with_helper(injection: &Injection, flags: u64, filter: i32) -> Result<Userfault, Refused> {
+        let call = Call(libc::SYS_clone, [flags, injection.child_stack(), 0, 0, 0, 0]);
+        let helper = match injection.call(call)? {
+            Reached::Made(helper) => helper,
+            Reached::Returned(error) => return Err(refused("clone", error)),
+        };
+        let made = hold(helper, filter).and_then(|()| make(injection, helper));
+        // The end of the helper lets the target's thread return from its call.
+        let ended = end(helper);
+        let inner = injection.complete()?;
+        ended?;
+        if let Ok(inner) = u32::try_from(inner) {
+            injection.call(wait_for(inner))?;
+        }
+        made
+    }
+
+    /// Has the helper make the descriptor, and takes it over.
+    fn make(injection: &Injection, helper: u32) -> Result<Userfault, Refused> {
+        let pidfd = pidfd(helper)?;
+        let number = match device() {
+            Some(device) => from_device(injection, helper, &pidfd, &device)?,
+            None => returned(
+                "userfaultfd",
+                injection.call_in_child(helper, Call(libc::SYS_userfaultfd, [FLAGS, 0, 0, 0, 0, 0]))?,
+            )?,
+        };
+        take(&pidfd, number).map(Userfault)
+    }
+
+    /// The device by which those who may open it give the right to others (Documentation/admin-guide/mm/userfaultfd.rst).
+    fn device() -> Option<File> {
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open("/dev/userfaultfd").ok()
+    }
+
+    /// Passes the helper the device through a pair of sockets of its own, and has it ask for a descriptor there.
+    fn from_device(injection: &Injection, helper: u32, pidfd: &OwnedFd, device: &File) -> Result<u64, Refused> {
+        let scratch = injection.scratch();
+        let call = |number: i64, arguments: [u64; 6]| injection.call_in_child(helper, Call(number, arguments));
+        let kind = u64::from((libc::SOCK_DGRAM | libc::SOCK_CLOEXEC).unsigned_abs());
+        let family = u64::from(libc::AF_UNIX.unsigned_abs());
+        returned("socketpair", call(libc::SYS_socketpair, [family, kind, 0, scratch.0, 0, 0])?)?;
+        let mut pair = [0; 8];
+        read(injection, scratch, &mut pair)?;
+        let number = |at: usize| u64::from(u32::from_ne_bytes([pair[at], pair[at + 1], pair[at + 2], pair[at + 3]]));
+        let ours = take(pidfd, number(0))?;
+        let payload = [0u8];
+        let descriptors = [device.as_raw_fd()];
+        sendmsg::<()>(
+            ours.as_raw_fd(),
+            &[IoSlice::new(&payload)],
+            &[ControlMessage::ScmRights(&descriptors)],
+            MsgFlags::empty(),
+            None,
+        )
+        .map_err(|errno| Refused::new(format!("passing /dev/userfaultfd: {errno}")))?;
+        // `struct msghdr`, its one `struct iovec`, the byte, and room for one `struct cmsghdr` with a descriptor in it.
+        let (vector, byte, control) = (scratch.0 + 64, scratch.0 + 96, scratch.0 + 128);
+        let words: [u64; 10] = [0, 0, vector, 1, control, 24, 0, 0, byte, 1];
+        let message: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+        write(injection, scratch, &message)?;
+        returned("recvmsg", call(libc::SYS_recvmsg, [number(4), scratch.0, 0, 0, 0, 0])?)?;
+        let mut received = [0; 20];
+        read(injection, Address(control), &mut received)?;
+        let device = u64::from(u32::from_ne_bytes([received[16], received[17], received[18], received[19]]));
+        returned("userfaultfd", call(libc::SYS_ioctl, [device, NEW, FLAGS, 0, 0, 0])?)
+    }
+
+    fn returned(call: &str, result: i64) -> Result<u64, Refused> {
+        u64::try_from(result).map_err(|_| refused(call, result))
+    }
+
+    fn read(injection: &Injection, at: Address, buffer: &mut [u8]) -> Result<(), Refused> {
+        injection.mem().read_exact_at(buffer, at.0).map_err(|error| Refused::new(format!("reading the stack: {error}")))
+    }
+
+    fn write(injection: &Injection, at: Address, bytes: &[u8]) -> Result<(), Refused> {
+        inject::step();
+        injection.mem().write_all_at(bytes, at.0).map_err(|error| Refused::new(format!("writing the stack: {error}")))
+    }
+
+    fn pidfd(pid: u32) -> Result<OwnedFd, Refused> {
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.ok_or_else(|| Refused::new("a child without an id"))?;
+        rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+            .map_err(|error| Refused::new(format!("pidfd_open: {error}")))
+    }
+
+    /// Takes over a descriptor of another process: pidfd_getfd(2), Linux 5.6.
+    fn take(pidfd: &OwnedFd, number: u64) -> Result<OwnedFd, Refused> {
+        // SAFETY: the call takes numbers only.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) };
+        let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0);
+        // SAFETY: the kernel has just made this descriptor for us; nobody else has it.
+        fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+            .ok_or_else(|| Refused::new(format!("pidfd_getfd: {}", std::io::Error::last_os_error())))
+    }
+}

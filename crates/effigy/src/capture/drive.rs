@@ -1,0 +1,196 @@
+//! Holds the target, minds the worker, and lets the target go: the thread that is never stuck.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use effigy_dump::write::Progress;
+use effigy_live::procfs::ProcDir;
+use effigy_live::snapshot::Prelude;
+use effigy_live::stop::{self, StopLimits, Stopped, Tracer};
+use effigy_live::{LiveError, headroom};
+use effigy_process::ProcessId;
+
+use super::mode::Mode;
+use super::work::{Finished, Freeze, Goal, Stage, Work, WorkResult};
+use super::{Failure, LONGEST_STALL, Request, TICK, wait_for};
+use crate::cancel::Cancel;
+use crate::print;
+
+/// How often the memory that a twin may need is looked at.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// How long the target was held up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Held {
+    /// Its threads stood still, all in all.
+    pub(super) pause: Duration,
+    /// The longest time that it could not go on: standing still, or waiting for a page.
+    pub(super) stall: Duration,
+}
+
+impl Held {
+    fn add(&mut self, pause: Duration) {
+        self.pause += pause;
+        self.wait(pause);
+    }
+
+    fn wait(&mut self, stall: Duration) {
+        self.stall = self.stall.max(stall);
+    }
+}
+
+/// One attempt at a dump, as far as the target is concerned.
+pub(super) struct Drive<'a> {
+    pid: ProcessId,
+    cancel: &'a Cancel,
+    progress: &'a Arc<Progress>,
+    tracer: Option<Tracer>,
+    /// Whether the target stands still.
+    standing: bool,
+    held: Held,
+    results: Option<Receiver<WorkResult>>,
+}
+
+impl<'a> Drive<'a> {
+    pub(super) fn new(pid: ProcessId, cancel: &'a Cancel, progress: &'a Arc<Progress>) -> Self {
+        Self { pid, cancel, progress, tracer: None, standing: false, held: Held::default(), results: None }
+    }
+
+    /// Freezes the target, has the worker write, and lets the target go as soon as it may.
+    pub(super) fn run(
+        &mut self,
+        prelude: Prelude,
+        goals: Vec<Goal>,
+        request: &Request,
+        mode: Mode,
+    ) -> Result<Finished, Failure> {
+        let (stage_sender, stages) = bounded(4);
+        let (stopped_sender, stopped) = bounded(1);
+        let freeze = match mode {
+            Mode::None => Freeze::Not,
+            Mode::Stop => Freeze::Stopped(self.stop(StopLimits::default())?),
+            Mode::Clone => {
+                let code = prelude.code().map_err(LiveError::from)?;
+                let stopped = self.stop(StopLimits { quiet: true, ..StopLimits::default() })?;
+                let twin = self.tracer()?.make_twin(code)?;
+                Freeze::Twin { stopped, twin, stages: stage_sender }
+            }
+            Mode::Live => {
+                let code = prelude.code().map_err(LiveError::from)?;
+                self.tracer = Some(Tracer::start(self.pid)?);
+                let opened = self.tracer()?.open_userfault(code)?;
+                let (userfault, paused) = wait_for(&opened, self.cancel)?.map_err(LiveError::from)?;
+                self.held.add(paused);
+                Freeze::Live { userfault, stopped, stages: stage_sender }
+            }
+        };
+        let work = Work { prelude, freeze, goals, request: request.clone(), progress: Arc::clone(self.progress) };
+        self.results = Some(work.start().map_err(|_| Failure::OwnThread)?);
+        let outcome = self.watch(&stages, &stopped_sender, mode);
+        // Whatever happened: first of all the target goes on.
+        let resumed = self.resume();
+        // Memory that was read while nobody held the target is not of one instant.
+        let finished = resumed.and(outcome)??;
+        self.end_twin(mode)?;
+        self.held.wait(finished.longest_wait);
+        Ok(finished)
+    }
+
+    /// Lets go of everything, and says how long the target was held up and where a result may still come.
+    pub(super) fn finish(mut self) -> (Held, Option<Receiver<WorkResult>>) {
+        let _ = self.resume();
+        drop(self.tracer.take());
+        (self.held, self.results)
+    }
+
+    fn tracer(&mut self) -> Result<&mut Tracer, Failure> {
+        self.tracer.as_mut().ok_or(Failure::OwnThread)
+    }
+
+    fn stop(&mut self, limits: StopLimits) -> Result<Stopped, Failure> {
+        if self.tracer.is_none() {
+            self.tracer = Some(Tracer::start(self.pid)?);
+        }
+        self.tracer()?.stop(limits)?;
+        self.standing = true;
+        loop {
+            self.cancel.check()?;
+            if let Some(result) = self.tracer()?.wait_stopped(TICK) {
+                return Ok(result?);
+            }
+        }
+    }
+
+    fn resume(&mut self) -> Result<(), Failure> {
+        if !std::mem::take(&mut self.standing) {
+            return Ok(());
+        }
+        let pause = self.tracer()?.resume()?;
+        self.held.add(pause);
+        Ok(())
+    }
+
+    /// Waits for the worker; an error as soon as there is a reason not to.
+    fn watch(
+        &mut self,
+        stages: &Receiver<Stage>,
+        stopped: &Sender<Stopped>,
+        mode: Mode,
+    ) -> Result<WorkResult, Failure> {
+        let results = self.results.clone().ok_or(Failure::OwnThread)?;
+        let mut stages = stages.clone();
+        let mut moved = (0, Instant::now());
+        let mut looked = Instant::now();
+        loop {
+            select! {
+                recv(results) -> result => return result.map_err(|_| Failure::OwnThread),
+                recv(stages) -> stage => match stage {
+                    Ok(Stage::ReadyToStop) => {
+                        let held = self.stop(StopLimits::default())?;
+                        // A worker that is gone tells by its result.
+                        let _ = stopped.send(held);
+                        moved.1 = Instant::now();
+                    }
+                    Ok(Stage::Frozen) => self.resume()?,
+                    Err(_) => stages = crossbeam_channel::never(),
+                },
+                default(TICK) => {}
+            }
+            self.cancel.check()?;
+            if self.standing && self.tracer()?.poll()? == stop::Held::Ended {
+                return Err(Failure::Ended(self.pid));
+            }
+            let done = self.progress.done.load(Ordering::Relaxed);
+            if done != moved.0 || !self.standing {
+                moved = (done, Instant::now());
+            } else if moved.1.elapsed() >= LONGEST_STALL {
+                return Err(Failure::Stalled { seconds: LONGEST_STALL.as_secs() });
+            }
+            if mode == Mode::Clone && looked.elapsed() >= BETWEEN_LOOKS {
+                looked = Instant::now();
+                if ProcDir::open(self.pid).is_ok_and(|dir| headroom::is_short(&dir)) {
+                    return Err(LiveError::NoSnapshot(headroom::shortage()).into());
+                }
+            }
+        }
+    }
+
+    /// The twin goes as soon as nothing is read from it any more.
+    fn end_twin(&mut self, mode: Mode) -> Result<(), Failure> {
+        if mode != Mode::Clone {
+            return Ok(());
+        }
+        let ended = self.tracer()?.end_twin()?;
+        match wait_for(&ended, self.cancel)? {
+            Ok(paused) => self.held.add(paused),
+            Err(refused) => print::note(&format!(
+                "effigy: the clone of process {} has ended and stays in the list of processes (a zombie) until the \
+                 next dump of it: {refused}",
+                self.pid
+            )),
+        }
+        Ok(())
+    }
+}
