@@ -33,7 +33,7 @@ pub struct Wish {
 /// What was found.
 #[derive(Clone, Debug)]
 pub struct Selected {
-    /// The memory.
+    /// The memory, in address order.
     pub extents: ExtentList,
     /// What is left out, and why.
     pub gaps: Vec<Gap>,

@@ -6,9 +6,10 @@
 //!
 //! A dump file, whatever its format, has three parts in this order: a *prologue* (everything that is known before the
 //! memory is read: headers, tables, threads, modules, facts), the *memory* (the bytes of all extents, one behind the
-//! other), and *attachments* (whole files, such as embedded program images). Only the prologue differs between
-//! formats. It is written in one pass to anything that takes bytes. Where memory turns out to be unreadable and the
-//! output can be written again, the prologue is written a second time, in the same place, with what is now known.
+//! other in the order of their list, which need not be that of their addresses), and *attachments* (whole files, such
+//! as embedded program images). Only the prologue differs between formats. It is written in one pass to anything that
+//! takes bytes. Where memory turns out to be unreadable and the output can be written again, the prologue is written a
+//! second time, in the same place, with what is now known.
 #![forbid(unsafe_code)]
 
 pub mod container;
@@ -26,7 +27,7 @@ use effigy_process::{BuildId, ExtentList, Gap, Process};
 pub struct Contents<'a> {
     /// The process. What a kind of dump must not hold (a triage dump's environment, say) has been taken out already.
     pub process: &'a Process,
-    /// Its memory.
+    /// Its memory, in the order in which it lies in the file.
     pub extents: &'a ExtentList,
     /// What the dump does not hold; takes the place of `process.gaps`.
     pub gaps: &'a [Gap],

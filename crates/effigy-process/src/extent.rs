@@ -46,7 +46,21 @@ pub struct Extent {
     pub content: Content,
 }
 
-/// The memory that a dump holds: extents in rising order that do not overlap.
+/// An extent and where a dump's file holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacedExtent {
+    /// The extent.
+    pub extent: Extent,
+    /// Bytes of memory that lie before it in the file.
+    pub offset: u64,
+}
+
+/// The memory that a dump holds: extents that do not overlap, in *file order*, which is that of their bytes in the
+/// file.
+///
+/// Whoever copies a process that stands still goes by rising address, and then file order is address order
+/// ([`is_rising`](Self::is_rising)). Whoever copies one that goes on meanwhile does not know all pages when the first
+/// are written, and adds what comes up later behind them, wherever its addresses are.
 ///
 /// Kept as variable-length differences, about two to four bytes an extent, so that even a target whose every other
 /// page is present costs effigy a thousandth of the target's size or less.
@@ -55,9 +69,11 @@ pub struct ExtentList {
     page_size: u64,
     encoded: Vec<u8>,
     last: Option<Extent>,
+    /// Where the last encoded extent ends.
     end: u64,
     bytes: u64,
     content_bytes: u64,
+    rising: bool,
 }
 
 impl ExtentList {
@@ -68,15 +84,27 @@ impl ExtentList {
     #[must_use]
     pub fn new(page_size: u64) -> Self {
         assert!(page_size.is_power_of_two(), "a page size is a power of two");
-        Self { page_size, encoded: Vec::new(), last: None, end: 0, bytes: 0, content_bytes: 0 }
+        Self { page_size, encoded: Vec::new(), last: None, end: 0, bytes: 0, content_bytes: 0, rising: true }
     }
 
-    /// Adds an extent behind all others. Empty ones are ignored; one that continues the last with the same content and
-    /// without a `boundary` (the start of a region) between the two is joined to it.
+    /// Adds an extent whose addresses are behind those of the one that was added last. Empty ones are ignored; one that
+    /// continues the last with the same content and without a `boundary` (the start of a region) between the two is
+    /// joined to it.
     ///
     /// # Panics
-    /// When the extent is not page aligned or does not lie behind all others.
+    /// When the extent is not page aligned or its addresses are not behind those of the last.
     pub fn push(&mut self, extent: Extent, boundary: bool) {
+        let behind = self.last.is_none_or(|last| last.range.end() <= extent.range.start());
+        assert!(behind || extent.range.is_empty(), "extent {} is out of order", extent.range);
+        self.push_anywhere(extent, boundary);
+    }
+
+    /// Adds an extent whose bytes lie behind all others in the file and whose addresses may be anywhere, as long as no
+    /// other has any of them: that is the caller's duty, and not checked. Otherwise as [`push`](Self::push).
+    ///
+    /// # Panics
+    /// When the extent is not page aligned.
+    pub fn push_anywhere(&mut self, extent: Extent, boundary: bool) {
         if extent.range.is_empty() {
             return;
         }
@@ -92,7 +120,7 @@ impl ExtentList {
             }
             last => {
                 if let Some(last) = last {
-                    assert!(last.range.end().0 <= start, "extent {} is out of order", extent.range);
+                    self.rising &= last.range.end().0 <= start;
                     self.encode(last);
                 }
                 self.last = Some(extent);
@@ -128,13 +156,39 @@ impl ExtentList {
         self.last.is_none()
     }
 
-    /// The extents in order.
+    /// Whether the extents are in address order as well.
+    #[must_use]
+    pub fn is_rising(&self) -> bool {
+        self.rising
+    }
+
+    /// The extents in file order.
     #[must_use]
     pub fn iter(&self) -> Extents<'_> {
         Extents { page_size: self.page_size, encoded: &self.encoded, end: 0, last: self.last }
     }
 
-    /// Neighbouring extents joined, whatever their content and region: the memory ranges of a minidump.
+    /// The extents by rising address. Where that is not file order they are collected and sorted, which takes 32 bytes
+    /// of effigy's own memory for each.
+    pub fn by_address(&self) -> impl Iterator<Item = PlacedExtent> + '_ {
+        let placed = self.iter().scan(0, |next, extent| {
+            let offset = *next;
+            *next += extent.range.size();
+            Some(PlacedExtent { extent, offset })
+        });
+        let (streamed, sorted) = if self.rising {
+            (Some(placed), None)
+        } else {
+            let mut sorted: Vec<_> = placed.collect();
+            // The stable sort makes use of the runs in which such a list comes.
+            sorted.sort_by_key(|placed| placed.extent.range.start());
+            (None, Some(sorted))
+        };
+        streamed.into_iter().flatten().chain(sorted.into_iter().flatten())
+    }
+
+    /// Extents joined that are neighbours both in the file and in address, whatever their content and region, in file
+    /// order: the memory ranges of a minidump.
     pub fn ranges(&self) -> impl Iterator<Item = AddressRange> + '_ {
         let mut extents = self.iter().peekable();
         std::iter::from_fn(move || {
@@ -147,8 +201,12 @@ impl ExtentList {
     }
 
     /// A copy without the pages of `holes`, which are in rising order and do not overlap.
+    ///
+    /// # Panics
+    /// When the extents are not in address order.
     #[must_use]
     pub fn without(&self, holes: &[AddressRange]) -> Self {
+        assert!(self.rising, "holes are only taken out of extents in address order");
         let mut rest = Self::new(self.page_size);
         let mut holes = holes.iter().copied().peekable();
         for extent in self.iter() {
@@ -174,9 +232,10 @@ impl ExtentList {
     }
 
     fn encode(&mut self, extent: Extent) {
-        let gap = (extent.range.start().0 - self.end) / self.page_size;
+        // Modulo 2^64, so that a difference of more than half the address space comes back right too.
+        let gap = extent.range.start().0.wrapping_sub(self.end).cast_signed() >> self.page_size.trailing_zeros();
         let pages = extent.range.size() / self.page_size;
-        put_varint(&mut self.encoded, gap);
+        put_varint(&mut self.encoded, zigzag(gap));
         put_varint(&mut self.encoded, pages << 1 | u64::from(extent.content == Content::Zeros));
         self.end = extent.range.end().0;
     }
@@ -198,13 +257,23 @@ impl Iterator for Extents<'_> {
         if self.encoded.is_empty() {
             return self.last.take();
         }
-        let gap = take_varint(&mut self.encoded);
+        let gap = unzigzag(take_varint(&mut self.encoded));
         let pages = take_varint(&mut self.encoded);
         let content = if pages & 1 == 0 { Content::Bytes } else { Content::Zeros };
-        let start = self.end + gap * self.page_size;
+        let start = self.end.wrapping_add((gap << self.page_size.trailing_zeros()).cast_unsigned());
         self.end = start + (pages >> 1) * self.page_size;
         Some(Extent { range: AddressRange::new(Address(start), Address(self.end)), content })
     }
+}
+
+/// Numbers of small magnitude as small numbers, whatever their sign: 0, -1, 1, -2, … become 0, 1, 2, 3, …
+fn zigzag(value: i64) -> u64 {
+    (value << 1 ^ value >> 63).cast_unsigned()
+}
+
+/// The opposite of [`zigzag`].
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -252,6 +321,10 @@ mod tests {
         })
     }
 
+    fn shuffled_extents() -> impl Strategy<Value = Vec<Extent>> {
+        arbitrary_extents().prop_shuffle()
+    }
+
     fn list_of(extents: &[Extent]) -> ExtentList {
         let mut list = ExtentList::new(4096);
         for extent in extents {
@@ -260,7 +333,45 @@ mod tests {
         list
     }
 
+    fn list_anywhere(extents: &[Extent]) -> ExtentList {
+        let mut list = ExtentList::new(4096);
+        for extent in extents {
+            list.push_anywhere(*extent, true);
+        }
+        list
+    }
+
     proptest! {
+        #[test]
+        fn gives_back_what_was_pushed_anywhere(extents in shuffled_extents()) {
+            let list = list_anywhere(&extents);
+            prop_assert_eq!(list.iter().collect::<Vec<_>>(), extents.clone());
+            prop_assert_eq!(list.bytes(), extents.iter().map(|e| e.range.size()).sum::<u64>());
+            prop_assert_eq!(list.ranges().map(|r| r.size()).sum::<u64>(), list.bytes());
+            prop_assert_eq!(list.is_rising(), extents.is_sorted_by_key(|extent| extent.range));
+        }
+
+        #[test]
+        fn by_address_is_each_extent_with_its_place(extents in shuffled_extents()) {
+            let list = list_anywhere(&extents);
+            let placed: Vec<_> = list.by_address().collect();
+            prop_assert!(placed.is_sorted_by_key(|placed| placed.extent.range));
+            let mut again = placed;
+            again.sort_by_key(|placed| placed.offset);
+            prop_assert_eq!(again.iter().map(|placed| placed.extent).collect::<Vec<_>>(), extents);
+            let mut end = 0;
+            for placed in again {
+                prop_assert_eq!(placed.offset, end);
+                end += placed.extent.range.size();
+            }
+            prop_assert_eq!(end, list.bytes());
+        }
+
+        #[test]
+        fn zigzag_loses_nothing(value in any::<i64>()) {
+            prop_assert_eq!(unzigzag(zigzag(value)), value);
+        }
+
         #[test]
         fn gives_back_what_was_pushed(extents in arbitrary_extents()) {
             let list = list_of(&extents);
@@ -294,6 +405,43 @@ mod tests {
         assert_eq!(list.iter().count(), 3);
         assert_eq!(list.ranges().count(), 1);
         assert_eq!(list.content_bytes(), 3 * 4096);
+    }
+
+    #[test]
+    fn neighbours_join_only_where_the_file_has_them_one_behind_the_other() {
+        let mut list = ExtentList::new(4096);
+        for page in [5, 6, 4, 7, 8] {
+            list.push_anywhere(extent(page, 1, Content::Bytes), false);
+        }
+        assert_eq!(list.iter().map(|extent| extent.range.start().0 >> 12).collect::<Vec<_>>(), [5, 4, 7]);
+        assert_eq!(list.ranges().count(), 3);
+        assert!(!list.is_rising());
+        assert_eq!(list.by_address().map(|placed| placed.offset >> 12).collect::<Vec<_>>(), [2, 0, 3]);
+    }
+
+    #[test]
+    fn the_ends_of_the_address_space_are_as_good_as_its_middle() {
+        let top = Extent {
+            range: AddressRange::new(Address(u64::MAX - 0x1fff), Address(u64::MAX - 0xfff)),
+            content: Content::Bytes,
+        };
+        let pushed =
+            [top, extent(0, 1, Content::Zeros), extent(1 << 51, 1, Content::Bytes), extent(1, 1, Content::Zeros)];
+        assert_eq!(list_anywhere(&pushed).iter().collect::<Vec<_>>(), pushed);
+    }
+
+    #[test]
+    #[should_panic(expected = "out of order")]
+    fn push_goes_up_only() {
+        let mut list = ExtentList::new(4096);
+        list.push(extent(2, 2, Content::Bytes), true);
+        list.push(extent(3, 2, Content::Bytes), true);
+    }
+
+    #[test]
+    #[should_panic(expected = "address order")]
+    fn holes_need_address_order() {
+        let _ = list_anywhere(&[extent(2, 1, Content::Bytes), extent(0, 1, Content::Bytes)]).without(&[]);
     }
 
     #[test]

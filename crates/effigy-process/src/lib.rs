@@ -23,7 +23,7 @@ mod thread;
 
 pub use address::{Address, AddressRange};
 pub use compact::CompactBytes;
-pub use extent::{Content, Extent, ExtentList, Extents, PageClass, PageRun};
+pub use extent::{Content, Extent, ExtentList, Extents, PageClass, PageRun, PlacedExtent};
 pub use fault::Fault;
 pub use gap::{Gap, GapReason, GapSubject};
 pub use handle::{Handle, HandleKind, Socket};

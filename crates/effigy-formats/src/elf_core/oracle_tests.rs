@@ -127,6 +127,44 @@ fn lldb_reads_threads_memory_and_signal() {
     assert!(said.contains("SIGSEGV: address not mapped to object"));
 }
 
+/// Pages in an order in the file that has nothing to do with their addresses.
+#[test]
+fn memory_may_lie_in_any_order() {
+    let pages = [0x603, 0x601, 0x702, 0x400, 0x700, 0x600, 0x602, 0x701];
+    let core = sample::core(&sample::process(), &sample::pages(&pages));
+    let expected = pages.map(|page: u64| (page * sample::PAGE, page.to_le_bytes()[0]));
+    // Eight bytes across the end of each page but those that nothing follows.
+    let across = pages.map(|page| page + 1).into_iter().filter(|page| pages.contains(page)).map(|page| {
+        let bytes = [[page.to_le_bytes()[0] - 1; 4], [page.to_le_bytes()[0]; 4]];
+        (page * sample::PAGE - 4, bytes.as_flattened().iter().map(|byte| format!("{byte:#04x}")).collect::<Vec<_>>())
+    });
+    let across: Vec<_> = across.collect();
+
+    let one = expected.iter().map(|(at, _)| format!("x/1bx {at:#x}"));
+    let commands: Vec<_> = one.chain(across.iter().map(|(at, _)| format!("x/8bx {at:#x}"))).collect();
+    let commands: Vec<_> = commands.iter().map(String::as_str).collect();
+    if let Some(said) = gdb("gdb_order", &commands, &core) {
+        for (at, byte) in expected {
+            assert!(said.contains(&format!("{at:#x}:\t{byte:#04x}\n")), "{at:#x}");
+        }
+        for (at, bytes) in &across {
+            assert!(said.contains(&format!("{at:#x}:\t{}\n", bytes.join("\t"))), "{at:#x}");
+        }
+    }
+    let one = expected.iter().map(|(at, _)| format!("memory read -f x -s 1 -c 1 {at:#x}"));
+    let commands: Vec<_> = one.collect();
+    let commands: Vec<_> = commands.iter().map(String::as_str).collect();
+    // Within a page only: lldb 19 ends a read where the next byte lies elsewhere in the file.
+    if let Some(said) = lldb("lldb_order", &commands, &core) {
+        for (at, byte) in expected {
+            assert!(said.contains(&format!("{at:#010x}: {byte:#04x}\n")), "{at:#x}");
+        }
+    }
+    if let Some(said) = ask("readelf_order", "eu-readelf", &["-l"], &core) {
+        assert_eq!(said.matches("  LOAD ").count(), 8);
+    }
+}
+
 #[test]
 fn lldb_knows_the_system_of_a_core_with_general_registers_only() {
     let Some(said) = lldb("lldb_bare", &["thread list"], &written(&bare())) else { return };

@@ -146,6 +146,16 @@ fn identity() -> Identity {
     }
 }
 
+/// The pages with these numbers, in file order.
+pub(super) fn pages(numbers: &[u64]) -> ExtentList {
+    let mut list = ExtentList::new(PAGE);
+    for page in numbers {
+        let range = AddressRange::sized(Address(page * PAGE), PAGE);
+        list.push_anywhere(Extent { range, content: Content::Bytes }, false);
+    }
+    list
+}
+
 /// The whole core, memory and all: each page holds the low byte of its number.
 pub(super) fn core(process: &Process, extents: &ExtentList) -> Vec<u8> {
     let contents = Contents { process, extents, gaps: &process.gaps, minidump_type: 2, attachments: &[] };

@@ -7,9 +7,12 @@ use ::minidump::{
     MinidumpMemoryInfoList, MinidumpMemoryList, MinidumpMiscInfo, MinidumpModuleList, MinidumpSoftErrors,
     MinidumpSystemInfo, MinidumpThread, MinidumpThreadInfoList, MinidumpThreadList, MinidumpThreadNames, Module as _,
 };
-use effigy_process::{Address, AddressRange, Architecture, Content, Extent, ExtentList, Process, ThreadId};
+use effigy_process::{Address, AddressRange, Architecture, Content, Extent, ExtentList, Memory, Process, ThreadId};
+
+use proptest::prelude::*;
 
 use super::layout::stream;
+use super::read;
 use super::sample::{self, byte_at};
 use crate::{Attachment, Contents, Format, WriteError};
 
@@ -283,4 +286,80 @@ fn a_thread_at_fault_that_is_gone_is_told_without_registers() {
     let exception = dump.get_stream::<MinidumpException<'_>>().unwrap();
     assert_eq!(exception.thread_id, 101);
     assert_eq!(exception.raw.thread_context.data_size, 0);
+}
+
+/// Addresses of pages of the sample's memory in any order.
+fn shuffled_pages() -> impl Strategy<Value = Vec<Address>> {
+    let pages: Vec<_> = sample::extents()
+        .ranges()
+        .flat_map(|range| (range.start().0..range.end().0).step_by(4096).map(Address))
+        .collect();
+    let count = pages.len();
+    proptest::sample::subsequence(pages, 0..=count).prop_shuffle()
+}
+
+fn bytes_at(range: AddressRange) -> Vec<u8> {
+    (range.start().0..range.end().0).map(byte_at).collect()
+}
+
+proptest! {
+    /// Memory whose order in the file is not that of its addresses.
+    #[test]
+    fn memory_in_any_order_is_read_where_it_is(pages in shuffled_pages(), full in any::<bool>()) {
+        let mut extents = ExtentList::new(sample::PAGE);
+        for page in &pages {
+            let range = AddressRange::sized(*page, sample::PAGE);
+            extents.push_anywhere(Extent { range, content: Content::Bytes }, false);
+        }
+        let file = sample::dump(&sample::process(), &extents, if full { FULL } else { 0 }, &[]);
+
+        let theirs = open(&file);
+        let list = theirs.get_memory().unwrap_or_default();
+        prop_assert_eq!(list.iter().count(), extents.ranges().count());
+        for part in list.iter() {
+            let range = AddressRange::sized(Address(part.base_address()), part.size());
+            prop_assert!(extents.ranges().any(|listed| listed == range));
+            prop_assert_eq!(part.bytes(), bytes_at(range));
+        }
+        for thread in &theirs.get_stream::<MinidumpThreadList<'_>>().unwrap().threads {
+            let raw = thread.raw.stack;
+            let range = AddressRange::sized(Address(raw.start_of_memory_range), raw.memory.data_size.into());
+            let at = usize::try_from(raw.memory.rva).unwrap();
+            prop_assert_eq!(&file[at..][..usize::try_from(range.size()).unwrap()], bytes_at(range));
+            if !range.is_empty() {
+                prop_assert_eq!(thread.stack_memory(&list).unwrap().bytes(), bytes_at(range));
+            }
+        }
+
+        let ours = read::Dump::parse(&file).unwrap();
+        for thread in ours.threads().unwrap() {
+            let written = sample::process().threads.into_iter().find(|written| written.id == thread.id).unwrap();
+            let in_dump = |address: Address| pages.contains(&address.page_floor(sample::PAGE));
+            let pointer = Address(written.registers.ok().map_or(0, |registers| registers.general().unwrap().stack_pointer().0));
+            prop_assert_eq!(thread.stack.contains(pointer), in_dump(pointer));
+        }
+        let memory = ours.memory().unwrap();
+        prop_assert_eq!(memory.missing(), 0);
+        prop_assert_eq!(memory.ranges().map(|range| range.size()).sum::<u64>(), extents.bytes());
+        for placed in extents.by_address() {
+            let range = placed.extent.range;
+            let mut buffer = vec![0; usize::try_from(range.size()).unwrap()];
+            prop_assert_eq!(memory.read(range.start(), &mut buffer), Ok(buffer.len()));
+            prop_assert_eq!(buffer, bytes_at(range));
+        }
+    }
+}
+
+#[test]
+fn a_read_goes_on_where_the_file_does_not() {
+    let mut extents = ExtentList::new(sample::PAGE);
+    for page in [2, 0, 3, 1] {
+        let range = AddressRange::sized(Address(sample::heap().start().0 + page * sample::PAGE), sample::PAGE);
+        extents.push_anywhere(Extent { range, content: Content::Bytes }, false);
+    }
+    let file = sample::dump(&sample::process(), &extents, FULL, &[]);
+    let memory = read::Dump::parse(&file).unwrap().memory().unwrap();
+    let mut buffer = vec![0; 5 * 4096];
+    assert_eq!(memory.read(sample::heap().start(), &mut buffer), Ok(4 * 4096));
+    assert_eq!(buffer[..4 * 4096], bytes_at(sample::heap()));
 }

@@ -121,8 +121,9 @@ impl<'a> Core<'a> {
     }
 }
 
-impl Memory for Core<'_> {
-    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
+impl<'a> Core<'a> {
+    /// All bytes from `address` on that lie in one piece in the file.
+    fn slice(&self, address: Address) -> Result<&'a [u8], NotRead> {
         let after = self.segments.partition_point(|segment| segment.range.end() <= address);
         let segment =
             self.segments.get(after).filter(|segment| segment.range.contains(address)).ok_or(NotRead::Unmapped)?;
@@ -134,9 +135,25 @@ impl Memory for Core<'_> {
             .and_then(|from| usize::try_from(from).ok())
             .and_then(|from| self.bytes.get(from..))
             .ok_or(NotRead::NotCaptured)?;
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()).min(buffer.len());
-        buffer[..count].copy_from_slice(&bytes[..count]);
-        Ok(count)
+        Ok(&bytes[..usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len())])
+    }
+}
+
+impl Memory for Core<'_> {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
+        let mut bytes = self.slice(address)?;
+        let mut done = 0;
+        // Memory that is whole may lie in pieces in the file.
+        loop {
+            let count = bytes.len().min(buffer.len() - done);
+            buffer[done..done + count].copy_from_slice(&bytes[..count]);
+            done += count;
+            let next = address.checked_add(done as u64).filter(|_| done < buffer.len());
+            match next.and_then(|next| self.slice(next).ok()).filter(|more| !more.is_empty()) {
+                Some(more) => bytes = more,
+                None => return Ok(done),
+            }
+        }
     }
 }
 

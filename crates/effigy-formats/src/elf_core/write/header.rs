@@ -43,19 +43,17 @@ impl Headers {
         self.file_header(contents.process.architecture, out)?;
         self.note_header(out)?;
         let page = contents.extents.page_size();
-        let mut offset = data_offset;
         for segment in segments(contents) {
             let header = ProgramHeader {
                 kind: SEGMENT_LOAD,
                 flags: flags(segment.protection),
-                offset,
+                offset: data_offset + segment.offset,
                 address: segment.start,
                 file_size: segment.captured,
                 memory_size: segment.size,
                 align: page,
             };
             header.write(self.class, out)?;
-            offset += segment.captured;
         }
         if self.is_many() { self.section_header(out) } else { Ok(()) }
     }

@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::slice;
 
-use effigy_process::{Extent, Protection, Region, Sharing};
+use effigy_process::{PlacedExtent, Protection, Region, Sharing};
 
 use crate::Contents;
 
@@ -12,6 +12,8 @@ use crate::Contents;
 pub(super) struct Segment {
     /// First address.
     pub(super) start: u64,
+    /// Bytes of memory that lie before it in the file.
+    pub(super) offset: u64,
     /// Bytes in the file.
     pub(super) captured: u64,
     /// Bytes in the process.
@@ -22,14 +24,15 @@ pub(super) struct Segment {
     image: bool,
 }
 
-/// All segments by rising address. The captured bytes of each follow those of the one before it, as the extents do.
+/// All segments by rising address, as the ELF specification demands of `PT_LOAD`s, wherever in the file their bytes lie.
 pub(super) fn segments<'a>(contents: &Contents<'a>) -> impl Iterator<Item = Segment> + use<'a> {
     let page = contents.extents.page_size();
     Segments {
         regions: contents.process.regions.iter(),
-        extents: contents.extents.iter().peekable(),
+        extents: contents.extents.by_address().peekable(),
         region: None,
         end: 0,
+        offset: 0,
     }
     .flat_map(move |segment| split(segment, page))
 }
@@ -42,6 +45,7 @@ fn split(segment: Segment, page: u64) -> impl Iterator<Item = Segment> {
     let first = Segment { captured: page, size: page, ..segment };
     let rest = Segment {
         start: segment.start + page,
+        offset: segment.offset + page,
         captured: segment.captured.saturating_sub(page),
         size: segment.size.saturating_sub(page),
         ..segment
@@ -49,13 +53,15 @@ fn split(segment: Segment, page: u64) -> impl Iterator<Item = Segment> {
     if apart { [Some(first), Some(rest)] } else { [Some(segment), None] }.into_iter().flatten()
 }
 
-struct Segments<'a, E: Iterator<Item = Extent>> {
+struct Segments<'a, E: Iterator<Item = PlacedExtent>> {
     regions: slice::Iter<'a, Region>,
     extents: Peekable<E>,
     /// What is left of the region at hand.
     region: Option<Rest>,
     /// Where the last segment ended.
     end: u64,
+    /// Bytes of memory in the file up to the end of the last segment that had some.
+    offset: u64,
 }
 
 /// The part of a region that is not yet in a segment; never empty.
@@ -68,7 +74,7 @@ struct Rest {
     image: bool,
 }
 
-impl<E: Iterator<Item = Extent>> Iterator for Segments<'_, E> {
+impl<E: Iterator<Item = PlacedExtent>> Iterator for Segments<'_, E> {
     type Item = Segment;
 
     fn next(&mut self) -> Option<Segment> {
@@ -93,11 +99,12 @@ impl<E: Iterator<Item = Extent>> Iterator for Segments<'_, E> {
             (None, None) => return None,
         };
         self.end = segment.start + segment.size;
+        self.offset = segment.offset + segment.captured;
         Some(segment)
     }
 }
 
-impl<E: Iterator<Item = Extent>> Segments<'_, E> {
+impl<E: Iterator<Item = PlacedExtent>> Segments<'_, E> {
     /// The next region that is not empty, unless there is an extent before it.
     fn next_region(&mut self) -> Option<Rest> {
         loop {
@@ -121,29 +128,39 @@ impl<E: Iterator<Item = Extent>> Segments<'_, E> {
     }
 
     fn next_start(&mut self) -> Option<u64> {
-        self.extents.peek().map(|extent| extent.range.start().0)
+        self.extents.peek().map(|placed| placed.extent.range.start().0)
     }
 
     /// The part of a region up to `end`, without bytes.
     fn uncaptured(&mut self, rest: Rest, end: u64) -> Segment {
         self.keep(rest, end);
-        Segment { start: rest.start, captured: 0, size: end - rest.start, protection: rest.protection, image: false }
+        Segment {
+            start: rest.start,
+            offset: self.offset,
+            captured: 0,
+            size: end - rest.start,
+            protection: rest.protection,
+            image: false,
+        }
     }
 
-    /// The next extent, those that continue it, and what is not captured behind them.
+    /// The next extent, those that continue it both in address and in the file, and what is not captured behind them.
     fn captured(&mut self, rest: Rest) -> Segment {
-        let start = self.next_start().unwrap_or(rest.start);
+        let first = self.extents.peek();
+        let (start, offset) =
+            first.map_or((rest.start, self.offset), |first| (first.extent.range.start().0, first.offset));
         let mut bytes_end = start;
-        while let Some(extent) = self
-            .extents
-            .next_if(|extent| bytes_end == start || (extent.range.start().0 == bytes_end && bytes_end < rest.end))
-        {
-            bytes_end = extent.range.end().0;
+        while let Some(next) = self.extents.next_if(|next| {
+            let continues = next.extent.range.start().0 == bytes_end && next.offset == offset + (bytes_end - start);
+            bytes_end == start || (continues && bytes_end < rest.end)
+        }) {
+            bytes_end = next.extent.range.end().0;
         }
         let end = self.next_start().unwrap_or(rest.end).min(rest.end).max(bytes_end);
         self.keep(rest, end);
         Segment {
             start,
+            offset,
             captured: bytes_end - start,
             size: end - start,
             protection: rest.protection,
@@ -159,21 +176,26 @@ impl<E: Iterator<Item = Extent>> Segments<'_, E> {
 
 #[cfg(test)]
 mod tests {
-    use effigy_process::{Address, AddressRange, Content};
+    use effigy_process::{Address, AddressRange, Content, Extent, ExtentList};
     use proptest::prelude::*;
 
     use super::*;
     use crate::elf_core::write::tests::region;
 
-    fn list(regions: &[(u64, u64)], extents: &[(u64, u64)]) -> Vec<(u64, u64, u64)> {
+    /// The segments of `extents`, which are in file order.
+    fn placed(regions: &[(u64, u64)], extents: &[(u64, u64)]) -> Vec<Segment> {
         let regions: Vec<_> = regions.iter().map(|(start, end)| region(*start, *end)).collect();
-        let extents = extents.iter().map(|(start, end)| Extent {
-            range: AddressRange::new(Address(*start), Address(*end)),
-            content: Content::Bytes,
-        });
-        Segments { regions: regions.iter(), extents: extents.peekable(), region: None, end: 0 }
-            .map(|segment| (segment.start, segment.captured, segment.size))
-            .collect()
+        let mut list = ExtentList::new(1);
+        for (start, end) in extents {
+            let range = AddressRange::new(Address(*start), Address(*end));
+            list.push_anywhere(Extent { range, content: Content::Bytes }, true);
+        }
+        let extents = list.by_address().peekable();
+        Segments { regions: regions.iter(), extents, region: None, end: 0, offset: 0 }.collect()
+    }
+
+    fn list(regions: &[(u64, u64)], extents: &[(u64, u64)]) -> Vec<(u64, u64, u64)> {
+        placed(regions, extents).iter().map(|segment| (segment.start, segment.captured, segment.size)).collect()
     }
 
     #[test]
@@ -198,6 +220,19 @@ mod tests {
         assert_eq!(list(&[(10, 20)], &[(5, 12), (30, 31)]), [(5, 7, 7), (12, 0, 8), (30, 1, 1)]);
     }
 
+    #[test]
+    fn pieces_that_lie_apart_in_the_file_do_not_join() {
+        let offsets = |extents: &[(u64, u64)]| -> Vec<_> {
+            placed(&[(10, 20), (20, 30)], extents)
+                .iter()
+                .map(|segment| (segment.start, segment.offset, segment.captured, segment.size))
+                .collect()
+        };
+        assert_eq!(offsets(&[(12, 14), (10, 12)]), [(10, 2, 2, 2), (12, 0, 2, 8), (20, 2, 0, 10)]);
+        assert_eq!(offsets(&[(20, 22), (12, 20)]), [(10, 0, 0, 2), (12, 2, 8, 8), (20, 0, 2, 10)]);
+        assert_eq!(offsets(&[(22, 23), (10, 11), (11, 12)]), [(10, 1, 2, 10), (20, 3, 0, 2), (22, 0, 1, 8)]);
+    }
+
     fn ranges() -> impl Strategy<Value = Vec<(u64, u64)>> {
         proptest::collection::vec((0u64..9, 1u64..9), 0..20).prop_map(|parts| {
             let mut at = 0;
@@ -213,6 +248,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_byte_has_its_place_in_the_file(regions in ranges(), extents in ranges().prop_shuffle()) {
+            let segments = placed(&regions, &extents);
+            let file: Vec<u64> = extents.iter().flat_map(|(start, end)| *start..*end).collect();
+            let mut found = vec![None; file.len()];
+            for segment in &segments {
+                for index in 0..segment.captured {
+                    found[usize::try_from(segment.offset + index).unwrap()] = Some(segment.start + index);
+                }
+            }
+            prop_assert_eq!(found.into_iter().collect::<Option<Vec<_>>>(), Some(file.clone()));
+            let mut all: Vec<u64> = regions.iter().flat_map(|(start, end)| *start..*end).chain(file).collect();
+            all.sort_unstable();
+            all.dedup();
+            let covered: Vec<u64> =
+                segments.iter().flat_map(|segment| segment.start..segment.start + segment.size).collect();
+            prop_assert_eq!(covered, all);
+        }
+
         #[test]
         fn every_byte_has_its_place(regions in ranges(), extents in ranges()) {
             let segments = list(&regions, &extents);

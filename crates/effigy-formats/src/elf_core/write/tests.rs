@@ -1,6 +1,9 @@
 //! Tests of the writer against its own promises. Other tools' opinions: `elf_core::oracle_tests`.
 
-use effigy_process::{Address, Architecture, Extent, ExtentList, GapReason, NoRegisters, Process, ThreadId, note};
+use effigy_process::{
+    Address, Architecture, Extent, ExtentList, GapReason, Memory, NoRegisters, Process, ThreadId, note,
+};
+use proptest::prelude::*;
 
 use crate::elf_core::read::{Class, Core};
 use crate::elf_core::sample;
@@ -99,5 +102,74 @@ fn the_header_counts_as_far_as_it_can() {
         let bytes = sample::core(&process, &ExtentList::new(sample::PAGE));
         assert_eq!(bytes[56..58], in_header.to_le_bytes());
         assert_eq!(Core::parse(&bytes).unwrap().segments().len() as u64, regions);
+    }
+}
+
+/// Numbers of the pages of the sample's regions.
+fn all_pages() -> Vec<u64> {
+    sample::process()
+        .regions
+        .iter()
+        .flat_map(|region| region.range.start().0 / sample::PAGE..region.range.end().0 / sample::PAGE)
+        .collect()
+}
+
+proptest! {
+    /// Memory whose order in the file is not that of its addresses.
+    #[test]
+    fn memory_in_any_order_is_read_where_it_is(
+        pages in proptest::sample::subsequence(all_pages(), 0..=all_pages().len()).prop_shuffle(),
+        wide in any::<bool>(),
+    ) {
+        let mut process = sample::process();
+        if !wide {
+            process.architecture = Architecture::X86;
+            process.threads.clear();
+        }
+        let bytes = sample::core(&process, &sample::pages(&pages));
+        let core = Core::parse(&bytes).unwrap();
+        let whole: u64 = process.regions.iter().map(|region| region.range.size()).sum();
+        prop_assert_eq!(core.segments().iter().map(|segment| segment.range.size()).sum::<u64>(), whole);
+        prop_assert!(core.segments().iter().all(|segment| segment.cut == 0 && segment.offset % sample::PAGE == 0));
+        for page in all_pages() {
+            let mut found = [0xee; 4096];
+            let read = core.read_exact(Address(page * sample::PAGE), &mut found);
+            prop_assert_eq!(read.is_ok(), pages.contains(&page));
+            let expected = if read.is_ok() { page.to_le_bytes()[0] } else { 0xee };
+            prop_assert_eq!(found, [expected; 4096]);
+        }
+        // The order of the headers themselves; the reader sorts them.
+        let (first, size, address) = if wide { (64, 56, 16) } else { (52, 32, 8) };
+        let starts: Vec<&[u8]> = bytes[first + size..]
+            .chunks(size)
+            .take(core.segments().len())
+            .map(|header| &header[address..address + 4])
+            .collect();
+        let starts: Vec<u32> = starts.iter().map(|start| u32::from_le_bytes((*start).try_into().unwrap())).collect();
+        prop_assert!(starts.is_sorted() && starts.first() == Some(&0x40_0000));
+    }
+}
+
+/// The Java tools want the first page of an image apart, see `segments`.
+#[test]
+fn the_first_page_of_an_image_stands_alone_in_any_order() {
+    for (pages, expected) in [
+        (&[0x700, 0x701, 0x702][..], &[(0x70_0000, 0, 1), (0x70_1000, 1, 2)][..]),
+        (&[0x600, 0x700, 0x701, 0x702], &[(0x60_0000, 0, 1), (0x70_0000, 1, 1), (0x70_1000, 2, 2)]),
+        (&[0x701, 0x702, 0x700], &[(0x70_0000, 2, 1), (0x70_1000, 0, 2)]),
+        (&[0x702, 0x700, 0x701], &[(0x70_0000, 1, 1), (0x70_1000, 2, 1), (0x70_2000, 0, 1)]),
+    ] {
+        let bytes = sample::core(&sample::process(), &sample::pages(pages));
+        let data = bytes.len() as u64 - pages.len() as u64 * sample::PAGE;
+        let core = Core::parse(&bytes).unwrap();
+        let found: Vec<_> = core
+            .segments()
+            .iter()
+            .filter(|segment| segment.captured > 0)
+            .map(|segment| {
+                (segment.range.start().0, (segment.offset - data) / sample::PAGE, segment.captured / sample::PAGE)
+            })
+            .collect();
+        assert_eq!(found, expected, "{pages:x?}");
     }
 }

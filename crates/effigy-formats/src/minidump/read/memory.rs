@@ -152,7 +152,8 @@ impl<'a> MemoryMap<'a> {
         self.missing
     }
 
-    /// All bytes from `address` on that lie in one piece.
+    /// All bytes from `address` on that lie in one piece in the file. What follows in memory may lie elsewhere in it:
+    /// [`Memory::read`] puts the pieces together.
     ///
     /// # Errors
     /// Why there is not one.
@@ -176,9 +177,18 @@ impl<'a> MemoryMap<'a> {
 
 impl Memory for MemoryMap<'_> {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
-        let bytes = self.slice(address)?;
-        let count = bytes.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&bytes[..count]);
-        Ok(count)
+        let mut bytes = self.slice(address)?;
+        let mut done = 0;
+        // Memory that is whole may lie in pieces in the file.
+        loop {
+            let count = bytes.len().min(buffer.len() - done);
+            buffer[done..done + count].copy_from_slice(&bytes[..count]);
+            done += count;
+            let next = address.checked_add(done as u64).filter(|_| done < buffer.len());
+            match next.and_then(|next| self.slice(next).ok()) {
+                Some(more) => bytes = more,
+                None => return Ok(done),
+            }
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! MemoryList and Memory64List: which memory the dump holds.
+//! MemoryList and Memory64List: which memory the dump holds. Both list it in file order, which need not be that of the
+//! addresses: the entries of a Memory64List have no offsets of their own, so their order says where the bytes lie.
 
 use super::output::{Output, narrow};
 use super::{Scene, location};
