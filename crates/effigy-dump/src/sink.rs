@@ -358,6 +358,25 @@ pub struct FileWriter {
 }
 
 impl FileWriter {
+    /// A writer at the beginning of an open file.
+    #[cfg(test)]
+    pub(crate) fn from_file(file: File) -> Self {
+        Self { file, position: 0, pending_hole: false }
+    }
+
+    /// The file, for those who write to places of their own choice.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Cuts or extends the file to `end` bytes and goes on behind them.
+    pub(crate) fn set_end(&mut self, end: u64) -> io::Result<()> {
+        self.file.set_len(end)?;
+        self.position = end;
+        self.pending_hole = true;
+        Ok(())
+    }
+
     fn write_at_position(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.pending_hole {
             self.file.seek(SeekFrom::Start(self.position))?;
@@ -422,7 +441,7 @@ impl Output for FileWriter {
 }
 
 /// Whether a block holds only zeros. Most that do not are found out by their first words.
-fn is_zero(block: &[u8]) -> bool {
+pub(crate) fn is_zero(block: &[u8]) -> bool {
     let (words, rest) = block.as_chunks::<16>();
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
 }

@@ -244,6 +244,16 @@ impl LiveMemory {
         runs
     }
 
+    /// Whose memory it is.
+    pub(crate) fn process(&self) -> effigy_process::ProcessId {
+        self.dir.id()
+    }
+
+    /// The page table.
+    pub(crate) fn pages(&self) -> &PageTable {
+        &self.pages
+    }
+
     /// What the page table says of `range`.
     pub(crate) fn scan_states(
         &self,

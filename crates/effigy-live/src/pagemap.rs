@@ -17,6 +17,8 @@ bitflags! {
     /// What the page table says of a page; the values are those of `PAGE_IS_*`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct PageState: u64 {
+        /// Not write-protected by a userfaultfd: written to since it was, or never protected.
+        const WRITTEN = 1 << 1;
         /// A page of a file or of shared memory, not an anonymous one.
         const FILE = 1 << 2;
         /// In memory.
@@ -61,6 +63,49 @@ struct ScanResult {
 const PAGEMAP_SCAN: libc::Ioctl = 0xc060_6610_u32 as libc::Ioctl;
 /// Results a call.
 const BATCH: usize = 512;
+
+/// `PM_SCAN_WP_MATCHING`: write-protect what is found.
+const PROTECT: u64 = 1;
+/// `PM_SCAN_CHECK_WPASYNC`: fail with EPERM where no userfaultfd answers writes by itself.
+const CHECK: u64 = 2;
+
+/// Which pages a scan is to find.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Query {
+    flags: u64,
+    inverted: PageState,
+    all: PageState,
+    any: PageState,
+    told: PageState,
+}
+
+const PRESENT_OR_SWAPPED: PageState = PageState::PRESENT.union(PageState::SWAPPED);
+const TOLD: PageState = PRESENT_OR_SWAPPED.union(PageState::ZERO_PAGE).union(PageState::GUARD);
+
+impl Query {
+    /// Pages that were written to, which are write-protected as they are found. Never guard pages: their entries are
+    /// none of pages.
+    pub(crate) const WRITTEN: Self = Self {
+        flags: PROTECT | CHECK,
+        inverted: PageState::GUARD,
+        all: PageState::WRITTEN.union(PageState::GUARD),
+        any: PRESENT_OR_SWAPPED,
+        told: TOLD,
+    };
+    /// Pages that were written to, and those that are no more; nothing is changed.
+    pub(crate) const CHANGED: Self = Self {
+        flags: CHECK,
+        inverted: PageState::PRESENT,
+        all: PageState::empty(),
+        any: PageState::WRITTEN.union(PageState::PRESENT),
+        told: TOLD.union(PageState::WRITTEN),
+    };
+
+    /// The same, and whether pages belong to a file: takes three times as long.
+    pub(crate) const fn with_files(self) -> Self {
+        Self { told: self.told.union(PageState::FILE), ..self }
+    }
+}
 
 /// How this kernel shows page tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +153,40 @@ impl PageTable {
         }
     }
 
+    /// Calls `visit` with each run of pages in `range` that a query finds, in rising order. Neighbouring runs may be
+    /// alike.
+    ///
+    /// # Errors
+    /// EPERM where memory is not watched by a userfaultfd that answers writes by itself; EINVAL or ENOTTY before Linux
+    /// 6.7.
+    pub(crate) fn find(
+        &self,
+        range: AddressRange,
+        query: Query,
+        visit: &mut dyn FnMut(AddressRange, PageState),
+    ) -> io::Result<()> {
+        let mut results = [ScanResult::default(); BATCH];
+        let mut at = range.start().0;
+        while at < range.end().0 {
+            inject::step();
+            let (count, walked) = self.call(at, range.end().0, query, &mut results)?;
+            for result in results.iter().take(count) {
+                let run = AddressRange::new(Address(result.start), Address(result.end));
+                visit(run, PageState::from_bits_truncate(result.categories));
+            }
+            if walked <= at {
+                break;
+            }
+            at = walked;
+        }
+        Ok(())
+    }
+
+    /// Whether this kernel knows guard pages and tells written pages from others.
+    pub(crate) fn can_protect(&self) -> bool {
+        self.method == Method::ScanWithGuards
+    }
+
     fn scan_runs(&self, range: AddressRange, visit: &mut dyn FnMut(AddressRange, PageState)) -> io::Result<()> {
         let mut results = [ScanResult::default(); BATCH];
         let mut joined = Joined::new(visit);
@@ -129,22 +208,32 @@ impl PageTable {
 
     /// One call; how many results there are, and up to which address was looked.
     fn scan_batch(&self, start: u64, end: u64, results: &mut [ScanResult]) -> io::Result<(usize, u64)> {
-        let mut categories = PageState::FILE | PageState::PRESENT | PageState::SWAPPED | PageState::ZERO_PAGE;
-        if self.method == Method::ScanWithGuards {
-            categories |= PageState::GUARD;
+        let mut told = TOLD.union(PageState::FILE);
+        if self.method != Method::ScanWithGuards {
+            told.remove(PageState::GUARD);
         }
+        let query =
+            Query { flags: 0, inverted: PageState::empty(), all: PageState::empty(), any: PRESENT_OR_SWAPPED, told };
+        self.call(start, end, query, results)
+    }
+
+    fn call(&self, start: u64, end: u64, query: Query, results: &mut [ScanResult]) -> io::Result<(usize, u64)> {
         let mut argument = ScanArgument {
             size: size_of::<ScanArgument>() as u64,
+            flags: query.flags,
             start,
             end,
             vec: results.as_mut_ptr() as u64,
             vec_len: results.len() as u64,
-            category_anyof_mask: (PageState::PRESENT | PageState::SWAPPED).bits(),
-            return_mask: categories.bits(),
+            category_inverted: query.inverted.bits(),
+            category_mask: query.all.bits(),
+            category_anyof_mask: query.any.bits(),
+            return_mask: query.told.bits(),
             ..ScanArgument::default()
         };
         // SAFETY: the argument is a live, exclusive structure of the size that the request's number encodes, and its
-        // vector points at `results`, which is exclusive and of the length that it gives.
+        // vector points at `results`, which is exclusive and of the length that it gives. Write-protecting pages that a
+        // userfaultfd of ours watches changes nothing that their owner could see.
         let count = unsafe { libc::ioctl(self.file.as_raw_fd(), PAGEMAP_SCAN, &raw mut argument) };
         usize::try_from(count).map(|count| (count, argument.walk_end)).map_err(|_| io::Error::last_os_error())
     }

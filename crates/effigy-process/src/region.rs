@@ -133,6 +133,12 @@ impl Region {
         }
     }
 
+    /// Whether it is memory that other processes may have mapped as well and see writes to.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.sharing == Sharing::Shared && self.inode != 0
+    }
+
     /// The file's path without the mark that the kernel appends to deleted files, and whether the mark was there.
     #[must_use]
     pub fn path(&self) -> (&BStr, bool) {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 
 use bstr::ByteSlice;
-use effigy_process::{Address, AddressRange, Device, Protection, Region, RegionFlags, Sharing};
+use effigy_process::{Address, AddressRange, Device, Protection, Region, RegionFlags, RegionUsage, Sharing};
 
 use super::ProcDir;
 use crate::LiveError;
@@ -37,28 +37,34 @@ pub fn read_regions(dir: &ProcDir) -> Result<Vec<Region>, LiveError> {
     }
 }
 
-/// Reads all regions from `/proc/PID/maps`, with flags and counters from `known`, which were read before; `None` when a
-/// region is not among those. The kernel walks all page tables for `smaps`, 30 ms for a GiB, and none for `maps`.
+/// Reads all regions from `/proc/PID/maps`, with flags and counters from `known`, which were read before. The kernel
+/// walks all page tables for `smaps`, 30 ms for a GiB, and none for `maps`. A region that is not among the known ones gets
+/// the flags of a known one of the same kind that it overlaps (it has grown, or was split), or none; `None` when a new
+/// one maps a device, of which more has to be known.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn read_known_regions(dir: &ProcDir, known: &[Region]) -> Result<Option<Vec<Region>>, LiveError> {
-    let maps = dir.require("maps")?;
-    let mut known = known.iter();
-    let mut regions = Vec::new();
-    for line in ByteSlice::lines(maps.as_slice()) {
-        let region =
-            parse_maps_line(line).ok_or_else(|| dir.form("maps", String::from_utf8_lossy(line).into_owned()))?;
-        let same = |before: &&Region| {
-            before.range == region.range
-                && before.protection == region.protection
-                && before.sharing == region.sharing
-                && (before.offset, before.device, before.inode) == (region.offset, region.device, region.inode)
-                && before.name == region.name
+    let mut regions = parse_maps(dir)?;
+    let mut at = 0;
+    for region in &mut regions {
+        while known.get(at).is_some_and(|before| before.range.end() <= region.range.start()) {
+            at += 1;
+        }
+        let alike = |before: &&Region| {
+            before.sharing == region.sharing
+                && (before.device, before.inode) == (region.device, region.inode)
+                && before.range.intersection(&region.range).is_some()
         };
-        match known.find(|before| before.range.start() >= region.range.start()).filter(same) {
-            Some(before) => regions.push(before.clone()),
-            None => return Ok(None),
+        match known.get(at).filter(alike) {
+            Some(before) => {
+                region.flags |= before.flags;
+                region.resident = before.resident;
+                region.swapped = before.swapped;
+                region.mapped_elsewhere = before.mapped_elsewhere;
+            }
+            None if region.name.starts_with(b"/dev/") && region.usage() == RegionUsage::File => return Ok(None),
+            None => {}
         }
     }
     Ok(Some(regions))

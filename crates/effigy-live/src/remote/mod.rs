@@ -41,6 +41,12 @@ impl Refused {
         Self { why: why.into(), about_thread: false }
     }
 
+    /// Some other reason why a snapshot of a kind is not possible.
+    #[must_use]
+    pub fn because(why: String) -> Self {
+        Self::new(why)
+    }
+
     /// This thread is not suited; another may be.
     pub(crate) fn thread(why: impl Into<String>) -> Self {
         Self { why: why.into(), about_thread: true }

@@ -12,7 +12,7 @@ use crate::remote::Refused;
 /// Bytes that are copied while the target stands still, at most: the bound of effigy's own memory here.
 const MOST_BYTES: u64 = 32 << 20;
 /// Shared memory that is copied while the target stands still, at most: 16 MiB take some 5 ms.
-const MOST_SHARED: u64 = 16 << 20;
+pub(super) const MOST_SHARED: u64 = 16 << 20;
 
 /// Pages that are known, by region, and bytes that belong over what is read.
 #[derive(Debug, Default)]
@@ -72,6 +72,27 @@ impl Known {
             known.regions.insert(region.range.start().0, KnownRegion { range: region.range, runs, bytes, broken });
         }
         Ok((known, gaps))
+    }
+
+    /// Notes the runs of a region whose bytes lie elsewhere.
+    pub(super) fn insert(&mut self, range: AddressRange, runs: Vec<PageRun>) {
+        self.regions.insert(range.start().0, KnownRegion { range, runs, bytes: None, broken: Vec::new() });
+    }
+
+    /// Whether a region is known.
+    pub(super) fn has(&self, range: AddressRange) -> bool {
+        self.regions.contains_key(&range.start().0)
+    }
+
+    /// Takes a page out of its run; false when it was in none.
+    pub(super) fn remove(&mut self, page: AddressRange) -> bool {
+        let Some((_, known)) = self.regions.range_mut(..=page.start().0).next_back() else { return false };
+        let Some(index) = known.runs.iter().position(|run| run.range.contains(page.start())) else { return false };
+        let run = known.runs.remove(index);
+        let rest = [AddressRange::new(run.range.start(), page.start()), AddressRange::new(page.end(), run.range.end())];
+        let rest = rest.into_iter().filter(|range| !range.is_empty());
+        known.runs.splice(index..index, rest.map(|range| PageRun { range, class: run.class }));
+        true
     }
 
     /// Adds bytes that take the place of what is read at their addresses.

@@ -5,6 +5,7 @@
 
 mod facts;
 mod known;
+mod live;
 mod prelude;
 mod stack;
 
@@ -16,6 +17,7 @@ use effigy_process::{
     Address, AddressRange, Gap, GapReason, GapSubject, Module, NotRead, PageRun, Process, Region, RegionFlags, Snapshot,
 };
 
+pub use live::{CopyError, Frozen, Precopy};
 pub use prelude::{Prelude, PreludeOptions};
 
 use known::Known;

@@ -160,7 +160,6 @@ fn write_one(
     let (attachments, image_gaps) =
         if request.embed_binaries && !goal.kind.is_triage() { open_attachments(&**snapshot) } else { <_>::default() };
     let about: Vec<_> = attachments.iter().map(|attachment| attachment.about.clone()).collect();
-    let holes_are_free = goal.file.is_some() && !request.compress && goal.format == Format::ElfCore;
     let most_bytes = match request.size_limit {
         Some(limit) => Some(room_for_memory(limit, process, &goal, &about)?),
         None => None,
@@ -168,7 +167,7 @@ fn write_one(
     let wish = Wish {
         kind: goal.kind,
         include_dontdump: request.include_dontdump,
-        longest_hole: if holes_are_free { HOLE_IN_FILE } else { HOLE_IN_STREAM },
+        longest_hole: longest_hole(&goal, request),
         most_bytes,
     };
     let mut selected = select(&**snapshot, &wish).map_err(|error| gone(snapshot, error))?;
@@ -185,6 +184,12 @@ fn write_one(
     };
     let kernel_text = request.kernel_stacks.then(|| kernel_text::render(process));
     Ok(Written { goal, output, moved, attachments, kernel_text })
+}
+
+/// How long a hole between present pages is written as zeros.
+pub(super) fn longest_hole(goal: &Goal, request: &Request) -> u64 {
+    let holes_are_free = goal.file.is_some() && !request.compress && goal.format == Format::ElfCore;
+    if holes_are_free { HOLE_IN_FILE } else { HOLE_IN_STREAM }
 }
 
 /// How much of a size limit is left for memory when the headers have their part.

@@ -1,0 +1,726 @@
+//! A snapshot of a process that runs on while its memory is copied.
+//!
+//! A userfaultfd of ours watches the target's memory. A page is write-protected and then copied; should the target write
+//! to it, the kernel lifts the protection by itself (`UFFD_FEATURE_WP_ASYNC`, Linux 6.7) and the page counts as written.
+//! Rounds protect and copy again what was written, until little is left. Then all threads stop, the page tables tell what
+//! was written since, that is copied, and the target goes on. Nobody in the target ever waits for effigy: a write to a
+//! protected page costs it a microsecond. When effigy dies, the end of the descriptor lifts all protection.
+//!
+//! What is known of a page at the stop: it is in a mapping that is still watched by us, it is present or swapped out, and
+//! it was not written since it was protected. Then the copy that was made after it was protected is what it holds. Pages
+//! that were unmapped, moved, discarded or mapped anew meanwhile are not protected, or not there, whatever else happened.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use effigy_process::{Address, AddressRange, Gap, GapReason, GapSubject, PageClass, PageRun, Region};
+
+use super::known::{Known, MOST_SHARED, may_be_read, not_frozen};
+use super::{LiveSnapshot, Prelude};
+use crate::pagemap::{PageState, Query};
+use crate::procfs::{ProcDir, parse_maps, read_known_regions};
+use crate::remote::{Refused, Userfault};
+use crate::stop::Stopped;
+use crate::{LiveError, LiveMemory, inject};
+
+/// Pages are protected and copied in pieces of this many bytes: a huge page is protected whole or split.
+const CHUNK: u64 = 2 << 20;
+/// Memory that is let go of at a time. The target's page faults there wait for as long as that takes.
+const RELEASED: u64 = 8 << 20;
+/// Bytes that are copied while the target stands still, at most: 256 MiB take some 100 ms.
+const MOST_COPIED: usize = 256 << 20;
+/// Bytes of memory that cannot be watched and are copied while the target stands still, at most.
+const MOST_UNWATCHED: u64 = 32 << 20;
+/// Runs of pages of different state that are kept track of; each costs 24 bytes.
+const MOST_RUNS: usize = 1_000_000;
+
+/// `UFFDIO_API` and the others of include/uapi/linux/userfaultfd.h, by `_IOWR(0xAA, …)`.
+const API: libc::Ioctl = 0xc018_aa3f_u32 as libc::Ioctl;
+const REGISTER: libc::Ioctl = 0xc020_aa00_u32 as libc::Ioctl;
+const UNREGISTER: libc::Ioctl = 0x8010_aa01_u32 as libc::Ioctl;
+const WRITE_PROTECT: libc::Ioctl = 0xc018_aa06_u32 as libc::Ioctl;
+/// `UFFD_API`.
+const VERSION: u64 = 0xaa;
+/// `UFFD_FEATURE_PAGEFAULT_FLAG_WP`, `UFFD_FEATURE_WP_HUGETLBFS_SHMEM`, `UFFD_FEATURE_WP_ASYNC`.
+const FEATURES: u64 = 1 << 0 | 1 << 12 | 1 << 15;
+/// `UFFDIO_REGISTER_MODE_WP`.
+const FOR_WRITES: u64 = 2;
+
+/// Where copied pages go. The last argument is whether the page is copied for the first time.
+type Sink<'a> = dyn FnMut(Address, &[u8], bool) -> io::Result<()> + 'a;
+
+/// Why copying came to an end.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// This way is not possible with this target.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The output failed.
+    #[error("writing the dump")]
+    Output(#[source] io::Error),
+    /// The target has ended.
+    #[error("the process ended")]
+    Ended,
+}
+
+/// The copying of a target's memory while it runs.
+#[derive(Debug)]
+pub struct Precopy {
+    dir: ProcDir,
+    memory: LiveMemory,
+    userfault: Userfault,
+    page: u64,
+    /// Ranges that are watched, in rising order, neighbours joined.
+    watched: Vec<AddressRange>,
+    /// Whether anything was watched before.
+    has_begun: bool,
+    /// The regions as they were when copying began.
+    known: Vec<Region>,
+    /// Whether pages of files that were not written to are wanted.
+    with_files: bool,
+    /// Memory that is not to be in the dump.
+    excluded: Vec<AddressRange>,
+    /// What is known of pages that were protected, in rising order.
+    states: Vec<(AddressRange, PageState)>,
+    /// Pages that could not be read.
+    broken: BTreeSet<u64>,
+    /// The longest time for which the target's page faults may have had to wait.
+    longest_wait: Duration,
+    buffer: Vec<u8>,
+}
+
+impl Precopy {
+    /// Prepares it.
+    ///
+    /// # Errors
+    /// When this kernel or this target do not allow for it.
+    pub fn new(prelude: &Prelude, userfault: Userfault, with_files: bool) -> Result<Self, Refused> {
+        let refused = |error: LiveError| Refused::new(error.to_string());
+        let page = prelude.system.page_size;
+        let open = || ProcDir::open(prelude.dir.id()).map_err(refused);
+        let memory = LiveMemory::open(open()?, page).map_err(refused)?;
+        if !memory.pages().can_protect() {
+            return Err(Refused::new("this kernel cannot tell which pages were written (Linux 6.15 can)"));
+        }
+        hidden_writers(&prelude.dir)?;
+        let mut about = [VERSION, FEATURES, 0];
+        control(&userfault, API, &mut about)
+            .map_err(|_| Refused::new("this kernel's userfaultfd cannot answer writes by itself (Linux 6.7 can)"))?;
+        Ok(Self {
+            dir: open()?,
+            memory,
+            userfault,
+            page,
+            watched: Vec::new(),
+            has_begun: false,
+            known: prelude.regions.clone(),
+            with_files,
+            excluded: Vec::new(),
+            states: Vec::new(),
+            broken: BTreeSet::new(),
+            longest_wait: Duration::ZERO,
+            buffer: vec![0; usize::try_from(CHUNK).unwrap_or(1 << 21)],
+        })
+    }
+
+    /// Says which memory is not to be in the dump, so that it is left alone.
+    pub fn exclude(&mut self, ranges: impl IntoIterator<Item = AddressRange>) {
+        self.excluded.extend(ranges);
+        self.excluded.sort_unstable_by_key(AddressRange::start);
+    }
+
+    /// Watches all regions that can be and are not yet.
+    ///
+    /// # Errors
+    /// When the target has ended.
+    pub fn watch(&mut self, regions: &[Region]) -> Result<(), CopyError> {
+        for region in regions.iter().filter(|region| is_tracked(region)) {
+            if self.is_excluded(region.range) || self.is_watched(region.range) {
+                continue;
+            }
+            let range = region.range;
+            let mut argument = [range.start().0, range.size(), FOR_WRITES, 0];
+            match self.timed(REGISTER, &mut argument) {
+                Ok(()) => {
+                    if self.has_begun {
+                        // A page that was moved here from memory that we watch may come with its protection.
+                        let mut argument = [range.start().0, range.size(), 0];
+                        let _ = control(&self.userfault, WRITE_PROTECT, &mut argument);
+                    }
+                    self.add_watched(range);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(CopyError::Ended),
+                // Another userfaultfd watches it, or it has gone meanwhile. The stop deals with what is there then.
+                Err(_) => {}
+            }
+        }
+        self.has_begun = true;
+        Ok(())
+    }
+
+    fn is_excluded(&self, range: AddressRange) -> bool {
+        self.excluded.iter().any(|excluded| excluded.intersection(&range).is_some())
+    }
+
+    fn is_watched(&self, range: AddressRange) -> bool {
+        let index = self.watched.partition_point(|watched| watched.end() <= range.start());
+        self.watched.get(index).is_some_and(|watched| watched.start() <= range.start() && range.end() <= watched.end())
+    }
+
+    fn add_watched(&mut self, range: AddressRange) {
+        self.watched.push(range);
+        self.watched.sort_unstable_by_key(AddressRange::start);
+        let mut joined: Vec<AddressRange> = Vec::with_capacity(self.watched.len());
+        for range in self.watched.drain(..) {
+            match joined.last_mut().filter(|last| last.end() >= range.start()) {
+                Some(last) => *last = AddressRange::new(last.start(), last.end().max(range.end())),
+                None => joined.push(range),
+            }
+        }
+        self.watched = joined;
+    }
+
+    fn forget(&mut self, range: AddressRange) {
+        let mut rest = Vec::with_capacity(self.watched.len() + 1);
+        for watched in self.watched.drain(..) {
+            if watched.intersection(&range).is_none() {
+                rest.push(watched);
+                continue;
+            }
+            rest.push(AddressRange::new(watched.start(), watched.start().max(range.start().min(watched.end()))));
+            rest.push(AddressRange::new(watched.end().min(range.end().max(watched.start())), watched.end()));
+        }
+        rest.retain(|range| !range.is_empty());
+        self.watched = rest;
+    }
+
+    /// Protects and copies memory of one region for the first time.
+    ///
+    /// # Errors
+    /// See [`CopyError`].
+    pub fn copy_first(&mut self, region: &Region, range: AddressRange, sink: &mut Sink<'_>) -> Result<(), CopyError> {
+        let query = if region.inode == 0 { Query::WRITTEN } else { Query::WRITTEN.with_files() };
+        let mut at = range.start();
+        while at < range.end() {
+            let end = Address((at.0 / CHUNK + 1).saturating_mul(CHUNK)).min(range.end());
+            let chunk = AddressRange::new(at, end);
+            let mut runs = Vec::new();
+            if is_tracked(region) {
+                let found = self.memory.pages().find(chunk, query, &mut |run, state| runs.push((run, state)));
+                if found.is_err() {
+                    // It is not watched, or not any more. Pages may have been protected without being told of, so nothing
+                    // is known of the region from here on.
+                    self.forget(region.range);
+                    runs.clear();
+                }
+            } else if !region.is_shared() {
+                runs.push((chunk, PageState::PRESENT));
+            }
+            for (run, state) in runs {
+                if is_tracked(region) {
+                    self.note(run, state);
+                }
+                self.copy(region, run, state, true, sink)?;
+            }
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Protects and copies again what was written since; says how many pages that were.
+    ///
+    /// # Errors
+    /// See [`CopyError`].
+    pub fn round(&mut self, sink: &mut Sink<'_>) -> Result<u64, CopyError> {
+        let regions = self.regions()?;
+        self.watch(&regions)?;
+        let mut changes = Vec::new();
+        let mut pages = 0;
+        for region in regions.iter().filter(|region| is_tracked(region)) {
+            if !self.is_watched(region.range) || self.is_excluded(region.range) {
+                continue;
+            }
+            let query = if region.inode == 0 { Query::WRITTEN } else { Query::WRITTEN.with_files() };
+            let mut runs = Vec::new();
+            let found = self.memory.pages().find(region.range, query, &mut |run, state| runs.push((run, state)));
+            // Pages that were found are protected now, and have to be copied, also when it then went wrong.
+            for (run, state) in runs {
+                changes.push((run, state));
+                if state.contains(PageState::FILE) && !self.with_files {
+                    continue;
+                }
+                pages += run.size() / self.page;
+                self.copy(region, run, state, false, sink)?;
+            }
+            if let Err(error) = found {
+                if error.raw_os_error() == Some(libc::ESRCH) {
+                    return Err(CopyError::Ended);
+                }
+                self.forget(region.range);
+            }
+        }
+        self.states = overlay(std::mem::take(&mut self.states), changes);
+        if self.states.len() > MOST_RUNS {
+            return Err(Refused::new("its memory is in too many pieces to be kept track of").into());
+        }
+        Ok(pages)
+    }
+
+    /// The regions as they are now. Of new ones that map devices nothing is known, so they are left out.
+    fn regions(&self) -> Result<Vec<Region>, CopyError> {
+        match read_known_regions(&self.dir, &self.known) {
+            Ok(Some(regions)) => Ok(regions),
+            Ok(None) => {
+                let mut regions = parse_maps(&self.dir).map_err(|_| CopyError::Ended)?;
+                regions.retain(|region| !region.name.starts_with(b"/dev/"));
+                Ok(regions)
+            }
+            Err(_) => Err(CopyError::Ended),
+        }
+    }
+
+    fn note(&mut self, run: AddressRange, state: PageState) {
+        match self.states.last_mut().filter(|(last, same)| last.end() == run.start() && *same == state) {
+            Some((last, _)) => *last = AddressRange::new(last.start(), run.end()),
+            None => self.states.push((run, state)),
+        }
+    }
+
+    /// Copies a run of pages to the sink.
+    fn copy(
+        &mut self,
+        region: &Region,
+        run: AddressRange,
+        state: PageState,
+        first: bool,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), CopyError> {
+        if state.intersects(PageState::ZERO_PAGE | PageState::GUARD) {
+            return Ok(());
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = self.copy_by(region, run, first, &mut buffer, sink);
+        self.buffer = buffer;
+        result
+    }
+
+    fn copy_by(
+        &mut self,
+        region: &Region,
+        run: AddressRange,
+        first: bool,
+        buffer: &mut [u8],
+        sink: &mut Sink<'_>,
+    ) -> Result<(), CopyError> {
+        let mut at = run.start();
+        while at < run.end() {
+            let want = usize::try_from(run.end().0 - at.0).unwrap_or(usize::MAX).min(buffer.len());
+            let count = match self.memory.read_region(region, at, &mut buffer[..want]) {
+                Ok(0) => return Err(CopyError::Ended),
+                Ok(count) => count as u64 / self.page * self.page,
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(CopyError::Ended),
+                Err(_) => 0,
+            };
+            if count == 0 {
+                // It may have gone meanwhile; if it is there at the end, it is a page that cannot be read.
+                self.broken.insert(at.0);
+                at = at.saturating_add(self.page);
+                continue;
+            }
+            if !self.broken.is_empty() {
+                let read: Vec<u64> = self.broken.range(at.0..at.0 + count).copied().collect();
+                read.iter().for_each(|page| {
+                    self.broken.remove(page);
+                });
+            }
+            let length = usize::try_from(count).unwrap_or(want);
+            sink(at, &buffer[..length], first).map_err(CopyError::Output)?;
+            at = at.saturating_add(count);
+        }
+        Ok(())
+    }
+
+    /// Reads the facts of the target, which stands still, and copies what was written since the last round. The target may
+    /// go on afterwards.
+    ///
+    /// # Errors
+    /// When too much cannot be had in this way, or the target has ended.
+    pub fn freeze(&mut self, prelude: Prelude, stopped: Stopped) -> Result<Frozen, LiveError> {
+        let snapshot = LiveSnapshot::of_stopped(prelude, stopped)?;
+        let mut frozen = Frozen { snapshot, changes: Vec::new(), bytes: Vec::new(), copied: Vec::new() };
+        let regions = frozen.snapshot.process.regions.clone();
+        let mut unwatched = MOST_UNWATCHED;
+        let mut shared = MOST_SHARED;
+        for region in regions.iter().filter(|region| may_be_read(region) && !self.is_excluded(region.range)) {
+            if region.is_shared() {
+                self.freeze_shared(region, &mut shared, &mut frozen)?;
+            } else {
+                self.freeze_private(region, &mut unwatched, &mut frozen)?;
+            }
+        }
+        Ok(frozen)
+    }
+
+    fn freeze_private(&self, region: &Region, left: &mut u64, frozen: &mut Frozen) -> Result<(), LiveError> {
+        let query = if region.inode == 0 { Query::CHANGED } else { Query::CHANGED.with_files() };
+        let from = frozen.changes.len();
+        let found = if self.is_watched(region.range) {
+            self.memory.pages().find(region.range, query, &mut |run, state| frozen.changes.push((run, state)))
+        } else {
+            Err(io::Error::from_raw_os_error(libc::EPERM))
+        };
+        match found {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                // Nobody has watched it: everything that is there counts as written.
+                frozen.changes.truncate(from);
+                frozen.changes.push((region.range, PageState::empty()));
+                let mut present = Vec::new();
+                self.memory
+                    .scan_states(region.range, &mut |run, state| present.push((run, state | PageState::WRITTEN)))
+                    .map_err(|error| Refused::new(format!("looking at pages: {error}")))?;
+                let size: u64 = present.iter().map(|(run, _)| run.size()).sum();
+                *left = left.checked_sub(size).ok_or_else(|| {
+                    Refused::new(format!("{} MiB of its memory cannot be watched, {region}", size >> 20))
+                })?;
+                let whole = frozen.changes.split_off(from);
+                frozen.changes.extend(overlay(whole, present));
+            }
+            Err(error) => return Err(Refused::new(format!("looking at pages: {error}")).into()),
+        }
+        for index in from..frozen.changes.len() {
+            let (run, state) = frozen.changes[index];
+            if must_copy(state) && (self.with_files || !state.contains(PageState::FILE)) {
+                frozen.copy(&self.memory, region, run, self.page)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shared memory is copied when there is little of it. Of a larger one the copy is made when the target runs again.
+    fn freeze_shared(&self, region: &Region, left: &mut u64, frozen: &mut Frozen) -> Result<(), LiveError> {
+        let mut runs = Vec::new();
+        self.memory
+            .scan(region, &mut |run| runs.push(run))
+            .map_err(|error| Refused::new(format!("looking at shared pages: {error}")))?;
+        let size: u64 = runs.iter().map(|run| run.range.size()).sum();
+        if size > *left {
+            return Ok(());
+        }
+        *left -= size;
+        for run in &runs {
+            if matches!(run.class, PageClass::Shared | PageClass::File | PageClass::Private) {
+                frozen.copy(&self.memory, region, run.range, self.page)?;
+            }
+        }
+        frozen.snapshot.known.insert(region.range, runs);
+        Ok(())
+    }
+
+    /// Brings what is known into the snapshot and what was copied to the sink. The target runs again.
+    ///
+    /// # Errors
+    /// See [`CopyError`].
+    pub fn settle(&mut self, frozen: Frozen, sink: &mut Sink<'_>) -> Result<LiveSnapshot, CopyError> {
+        let Frozen { mut snapshot, changes, bytes, copied } = frozen;
+        let mut at = 0;
+        for range in copied {
+            let length = usize::try_from(range.size()).unwrap_or(0);
+            sink(range.start(), &bytes[at..at + length], false).map_err(CopyError::Output)?;
+            at += length;
+            let read: Vec<u64> = self.broken.range(range.start().0..range.end().0).copied().collect();
+            read.iter().for_each(|page| {
+                self.broken.remove(page);
+            });
+        }
+        let changes = changes.into_iter().filter(|(_, state)| !is_clean_in_swap(*state)).collect();
+        self.states = overlay(std::mem::take(&mut self.states), changes);
+        let mut regions = snapshot.process.regions.clone();
+        regions.retain(|region| may_be_read(region) && !self.is_excluded(region.range));
+        let mut gaps = Vec::new();
+        for region in &regions {
+            if !region.is_shared() {
+                snapshot.known.insert(region.range, self.runs(region));
+            } else if !snapshot.known.has(region.range) {
+                gaps.extend(self.copy_shared(region, &mut snapshot.known, sink)?);
+            }
+        }
+        for page in &self.broken {
+            let range = AddressRange::sized(Address(*page), self.page);
+            if snapshot.known.remove(range) {
+                let detail = snapshot.process.region_at(range.start()).map(|region| region.name.to_string());
+                gaps.push(Gap {
+                    subject: GapSubject::Memory(range),
+                    reason: GapReason::Unreadable,
+                    detail: detail.unwrap_or_default(),
+                });
+            }
+        }
+        snapshot.add_gaps(gaps);
+        Ok(snapshot)
+    }
+
+    /// The runs of a private region, from what is known of its pages.
+    fn runs(&self, region: &Region) -> Vec<PageRun> {
+        let from = self.states.partition_point(|(run, _)| run.end() <= region.range.start());
+        self.states[from..]
+            .iter()
+            .take_while(|(run, _)| run.start() < region.range.end())
+            .filter_map(|(run, state)| {
+                let class = if state.contains(PageState::GUARD) {
+                    PageClass::Guard
+                } else if state.contains(PageState::ZERO_PAGE) {
+                    PageClass::Zero
+                } else if state.contains(PageState::FILE) {
+                    PageClass::File
+                } else {
+                    PageClass::Private
+                };
+                Some(PageRun { range: run.intersection(&region.range)?, class })
+            })
+            .collect()
+    }
+
+    /// Copies shared memory that was too much to be copied while the target stood still.
+    fn copy_shared(
+        &mut self,
+        region: &Region,
+        known: &mut Known,
+        sink: &mut Sink<'_>,
+    ) -> Result<Option<Gap>, CopyError> {
+        let mut runs = Vec::new();
+        // It may be gone by now. Then there is nothing to be had of it any more.
+        if self.memory.scan(region, &mut |run| runs.push(run)).is_err() {
+            runs.clear();
+        }
+        for run in &runs {
+            self.copy(region, run.range, PageState::PRESENT, true, sink)?;
+        }
+        let any = !runs.is_empty();
+        known.insert(region.range, runs);
+        Ok(any.then(|| not_frozen(region)))
+    }
+
+    /// Stops watching, in pieces, so that the target's page faults wait for no longer than a piece takes. Says how long
+    /// they may have waited at most, all the time that memory was watched.
+    pub fn release(&mut self) -> Duration {
+        for range in std::mem::take(&mut self.watched) {
+            let mut at = range.start();
+            while at < range.end() {
+                let end = Address((at.0 / RELEASED + 1).saturating_mul(RELEASED)).min(range.end());
+                let mut argument = [at.0, end.0 - at.0];
+                // What has been unmapped meanwhile is watched no more; the end of the descriptor ends the rest.
+                let _ = self.timed(UNREGISTER, &mut argument);
+                at = end;
+            }
+        }
+        self.longest_wait
+    }
+
+    /// A request that holds the target's address space for itself: page faults may have to wait for it.
+    fn timed(&mut self, request: libc::Ioctl, argument: &mut [u64]) -> io::Result<()> {
+        let began = Instant::now();
+        let result = control(&self.userfault, request, argument);
+        self.longest_wait = self.longest_wait.max(began.elapsed());
+        result
+    }
+}
+
+/// What was learned and copied while the target stood still.
+#[derive(Debug)]
+pub struct Frozen {
+    snapshot: LiveSnapshot,
+    changes: Vec<(AddressRange, PageState)>,
+    bytes: Vec<u8>,
+    /// The ranges of `bytes`.
+    copied: Vec<AddressRange>,
+}
+
+impl Frozen {
+    /// Bytes that were copied.
+    #[must_use]
+    pub fn copied_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn copy(&mut self, memory: &LiveMemory, region: &Region, run: AddressRange, page: u64) -> Result<(), LiveError> {
+        if self.bytes.len() >= MOST_COPIED {
+            return Err(Refused::new("it has written too much for what is copied while it stands still").into());
+        }
+        let mut at = run.start();
+        while at < run.end() {
+            let from = self.bytes.len();
+            let want = usize::try_from(run.end().0 - at.0).unwrap_or(usize::MAX).min(1 << 20);
+            self.bytes.resize(from + want, 0);
+            let count = match memory.read_region(region, at, &mut self.bytes[from..]) {
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+                    return Err(LiveError::Ended(memory.process()));
+                }
+                result => result.unwrap_or(0) as u64 / page * page,
+            };
+            self.bytes.truncate(from + usize::try_from(count).unwrap_or(0));
+            if count > 0 {
+                self.copied.push(AddressRange::sized(at, count));
+            }
+            // A page that cannot be read stays among the broken ones, or becomes one for having no copy.
+            at = at.saturating_add(count.max(page));
+        }
+        Ok(())
+    }
+}
+
+/// Whether pages of a region are watched.
+fn is_tracked(region: &Region) -> bool {
+    may_be_read(region) && !region.is_shared()
+}
+
+/// Whether a page that was found changed at the stop has to be copied.
+fn must_copy(state: PageState) -> bool {
+    state.contains(PageState::WRITTEN)
+        && state.intersects(PageState::PRESENT | PageState::SWAPPED)
+        && !state.intersects(PageState::GUARD | PageState::ZERO_PAGE)
+}
+
+/// A page that is found only because it is not in memory: it is in swap, and was not written since it was copied.
+fn is_clean_in_swap(state: PageState) -> bool {
+    state.contains(PageState::SWAPPED) && !state.intersects(PageState::WRITTEN | PageState::GUARD)
+}
+
+/// Puts `changes` over `states`, both in rising order. Where the new state is of no page, nothing remains.
+fn overlay(
+    states: Vec<(AddressRange, PageState)>,
+    changes: Vec<(AddressRange, PageState)>,
+) -> Vec<(AddressRange, PageState)> {
+    if changes.is_empty() {
+        return states;
+    }
+    let mut result: Vec<(AddressRange, PageState)> = Vec::with_capacity(states.len() + changes.len());
+    let mut add = |run: AddressRange, state: PageState| {
+        let state = state.difference(PageState::WRITTEN);
+        if run.is_empty() || !state.intersects(PageState::PRESENT | PageState::SWAPPED) {
+            return;
+        }
+        match result.last_mut().filter(|(last, same)| last.end() == run.start() && *same == state) {
+            Some((last, _)) => *last = AddressRange::new(last.start(), run.end()),
+            None => result.push((run, state)),
+        }
+    };
+    let mut states = states.into_iter();
+    let mut old = states.next();
+    for (change, state) in changes {
+        while let Some((run, before)) = old {
+            if run.end() <= change.start() {
+                add(run, before);
+                old = states.next();
+            } else {
+                if run.start() < change.start() {
+                    add(AddressRange::new(run.start(), change.start()), before);
+                }
+                if run.end() > change.end() {
+                    old = Some((AddressRange::new(run.start().max(change.end()), run.end()), before));
+                    break;
+                }
+                old = states.next();
+            }
+        }
+        add(change, state);
+    }
+    while let Some((run, before)) = old {
+        add(run, before);
+        old = states.next();
+    }
+    result
+}
+
+/// Refuses a target whose memory is written by others than its processors, past its page tables: such writes are seen by
+/// nobody.
+fn hidden_writers(dir: &ProcDir) -> Result<(), Refused> {
+    const WHY: &str = "devices write to its memory unseen";
+    let status = crate::procfs::Status::parse(&dir.read("status").unwrap_or_default());
+    if status.get("VmPin").is_some_and(|pinned| !pinned.starts_with("0 ")) {
+        return Err(Refused::new(format!("{WHY} (it has pinned memory)")));
+    }
+    // /proc/PID/fdinfo/FD: the flags in octal; for io_uring, the registered buffers.
+    const MOST_LOOKED_AT: usize = 4096;
+    for number in dir.numbers("fd").unwrap_or_default().into_iter().take(MOST_LOOKED_AT) {
+        let Ok(about) = dir.read(&format!("fdinfo/{number}")) else { continue };
+        let about = String::from_utf8_lossy(&about);
+        let value = |name: &str| about.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let direct = value("flags:").and_then(|flags| i32::from_str_radix(flags, 8).ok());
+        if direct.is_some_and(|flags| flags & libc::O_DIRECT != 0 && !is_pipe(dir, number)) {
+            return Err(Refused::new(format!("{WHY} (descriptor {number} is for direct input and output)")));
+        }
+        if value("UserBufs:").is_some_and(|count| count != "0") {
+            return Err(Refused::new(format!("{WHY} (io_uring {number} has registered buffers)")));
+        }
+    }
+    Ok(())
+}
+
+/// For a pipe, `O_DIRECT` means packets.
+fn is_pipe(dir: &ProcDir, number: u32) -> bool {
+    dir.read_link(&format!("fd/{number}")).is_ok_and(|link| link.starts_with(b"pipe:"))
+}
+
+fn control(userfault: &Userfault, request: libc::Ioctl, argument: &mut [u64]) -> io::Result<()> {
+    inject::step();
+    // SAFETY: the argument is live, exclusive and as long as the request's number says; the addresses in it are those of
+    // the target's memory, which the descriptor is for.
+    let result = unsafe { libc::ioctl(userfault.0.as_raw_fd(), request, argument.as_mut_ptr()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn range(start: u64, end: u64) -> AddressRange {
+        AddressRange::new(Address(start), Address(end))
+    }
+
+    const P: PageState = PageState::PRESENT;
+
+    #[test]
+    fn changes_lie_over_what_was_known() {
+        let states = vec![(range(10, 20), P), (range(30, 40), P)];
+        let changes = vec![(range(5, 12), PageState::empty()), (range(15, 35), P | PageState::ZERO_PAGE)];
+        let expected = vec![(range(12, 15), P), (range(15, 35), P | PageState::ZERO_PAGE), (range(35, 40), P)];
+        assert_eq!(overlay(states, changes), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn an_overlay_is_right_for_every_page(
+            states in proptest::collection::vec((0u64..4, 1u64..5), 0..12),
+            changes in proptest::collection::vec((0u64..6, 1u64..5, any::<bool>()), 0..12),
+        ) {
+            let mut model = std::collections::BTreeMap::new();
+            let mut at = 0;
+            let mut old = Vec::new();
+            for (gap, size) in states {
+                old.push((range(at + gap, at + gap + size), P));
+                (at + gap..at + gap + size).for_each(|page| { model.insert(page, P); });
+                at += gap + size;
+            }
+            let mut at = 0;
+            let mut new = Vec::new();
+            for (gap, size, there) in changes {
+                let state = if there { P | PageState::FILE } else { PageState::empty() };
+                new.push((range(at + gap, at + gap + size), state));
+                for page in at + gap..at + gap + size {
+                    if there { model.insert(page, state); } else { model.remove(&page); }
+                }
+                at += gap + size;
+            }
+            let found: std::collections::BTreeMap<u64, PageState> = overlay(old, new)
+                .into_iter()
+                .flat_map(|(run, state)| (run.start().0..run.end().0).map(move |page| (page, state)))
+                .collect();
+            prop_assert_eq!(found, model);
+        }
+    }
+}
