@@ -1,12 +1,14 @@
 //! From a process to a finished file.
 //!
 //! [`kind`] says which memory belongs to a dump, [`select`] finds it in a snapshot, [`redact`] takes out what a triage
-//! dump must not hold, [`write`] moves it ([`live`] while the target runs), [`sink`] is where it ends up, [`name`] is what that is called.
+//! dump must not hold, [`write`] moves it ([`live`] while the target runs), [`sink`] is where it ends up, [`name`] is what
+//! that is called, [`pair`] what the files are called when one process becomes two dumps.
 #![forbid(unsafe_code)]
 
 pub mod kind;
 pub mod live;
 pub mod name;
+pub mod pair;
 pub mod redact;
 mod reference;
 pub mod select;

@@ -1,5 +1,7 @@
 //! What a dump file is called.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
@@ -79,15 +81,33 @@ pub fn format_of(path: &Path) -> Format {
 /// `path` with a counter before its ending: `a.dmp` becomes `a-1.dmp`, `a.dmp.zst` becomes `a-1.dmp.zst`.
 #[must_use]
 pub fn numbered(path: &Path, counter: u32) -> PathBuf {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let split = ["dmp.zst", "mdmp.zst", "core.zst"]
-        .iter()
-        .find_map(|ending| name.strip_suffix(ending)?.strip_suffix('.').map(|stem| (stem.to_owned(), *ending)))
-        .or_else(|| name.rsplit_once('.').map(|(stem, ending)| (stem.to_owned(), ending)));
-    match split {
-        Some((stem, ending)) if !stem.is_empty() => path.with_file_name(format!("{stem}-{counter}.{ending}")),
-        _ => path.with_file_name(format!("{name}-{counter}")),
-    }
+    inserted(path, &format!("-{counter}"))
+}
+
+/// `path` with something before its ending.
+pub(crate) fn inserted(path: &Path, addition: &str) -> PathBuf {
+    let (stem, ending) = split(path);
+    let mut name = stem.to_os_string();
+    name.push(addition);
+    name.push(ending);
+    path.with_file_name(name)
+}
+
+/// `path` with another ending, which begins with a dot.
+pub(crate) fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = split(path).0.to_os_string();
+    name.push(ending);
+    path.with_file_name(name)
+}
+
+/// A file's name without its ending, and that: everything from the last dot on, or from the last but one where the last
+/// is that of a compressed dump. A name that begins with its only dot has no ending.
+fn split(path: &Path) -> (&OsStr, &OsStr) {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let plain = [".dmp.zst", ".mdmp.zst", ".core.zst"].iter().find_map(|ending| name.strip_suffix(ending.as_bytes()));
+    let at = plain.map(<[u8]>::len).or_else(|| name.rfind_byte(b'.')).filter(|at| *at > 0).unwrap_or(name.len());
+    let (stem, ending) = name.split_at(at);
+    (OsStr::from_bytes(stem), OsStr::from_bytes(ending))
 }
 
 /// A process's name as part of a file name: letters, digits, `.`, `-`, `_`; everything else becomes `_`.
@@ -149,5 +169,8 @@ mod tests {
         assert_eq!(numbered(Path::new("d/a.dmp"), 2), Path::new("d/a-2.dmp"));
         assert_eq!(numbered(Path::new("a.core.zst"), 1), Path::new("a-1.core.zst"));
         assert_eq!(numbered(Path::new("core"), 1), Path::new("core-1"));
+        assert_eq!(numbered(Path::new(".dmp"), 1), Path::new(".dmp-1"));
+        let not_unicode = |name| Path::new(OsStr::from_bytes(name));
+        assert_eq!(numbered(not_unicode(b"\xff.dmp"), 1), not_unicode(b"\xff-1.dmp"));
     }
 }

@@ -1,8 +1,8 @@
 //! Bytes to process and back.
 //!
-//! Each format is written and parsed here and nowhere else: [`minidump`], [`elf_core`], and the compressed
-//! [`container`] that either may be wrapped in. Nothing in this crate opens a file or a process; it takes bytes and
-//! gives bytes.
+//! Each format is written and parsed here and nowhere else: [`minidump`], [`elf_core`], the compressed [`container`] that
+//! either may be wrapped in, and the [`reflection`] pair, one process in two minidumps. Nothing in this crate opens a
+//! file or a process; it takes bytes and gives bytes.
 //!
 //! A dump file, whatever its format, has three parts in this order: a *prologue* (everything that is known before the
 //! memory is read: headers, tables, threads, modules, facts), the *memory* (the bytes of all extents, one behind the
@@ -16,6 +16,7 @@ pub mod container;
 pub mod elf_core;
 mod facts;
 pub mod minidump;
+pub mod reflection;
 
 use std::io::{self, Write};
 

@@ -8,6 +8,6 @@ pub mod read;
 pub mod write;
 
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 #[cfg(test)]
 mod tests;

@@ -12,10 +12,10 @@ use effigy_process::{
 use super::write;
 use crate::{Attachment, Contents};
 
-pub(super) const PAGE: u64 = 4096;
-pub(super) const MAIN_BASE: Address = Address(0x5555_5555_4000);
+pub(crate) const PAGE: u64 = 4096;
+pub(crate) const MAIN_BASE: Address = Address(0x5555_5555_4000);
 pub(super) const MAIN_BSS: Address = Address(0x5555_5555_7000);
-pub(super) const LIBC_BASE: Address = Address(0x7fff_f7c0_0000);
+pub(crate) const LIBC_BASE: Address = Address(0x7fff_f7c0_0000);
 pub(super) const STACK_POINTER: u64 = 0x7fff_ffff_1f00;
 pub(super) const RELEASE: &str = "6.18.44-foo";
 pub(super) const BUILD_ID: [u8; 20] = *b"0123456789abcdefghij";
@@ -25,12 +25,12 @@ fn range(start: u64, end: u64) -> AddressRange {
 }
 
 /// The heap, all of it in the dump.
-pub(super) fn heap() -> AddressRange {
+pub(crate) fn heap() -> AddressRange {
     range(0x5555_5560_0000, 0x5555_5560_4000)
 }
 
 /// The main thread's stack, all of it in the dump.
-pub(super) fn stack() -> AddressRange {
+pub(crate) fn stack() -> AddressRange {
     range(0x7fff_ffff_0000, 0x7fff_ffff_4000)
 }
 
@@ -138,7 +138,7 @@ fn handles() -> Vec<Handle> {
 }
 
 /// A process with a main thread, a worker, and a thread without registers.
-pub(super) fn process() -> Process {
+pub(crate) fn process() -> Process {
     let mut main = thread(100, MAIN_BASE.0 + 0x1010, STACK_POINTER);
     main.stack = Some(range(STACK_POINTER - 128, stack().end().0));
     let mut worker = thread(101, LIBC_BASE.0 + 0x1500, heap().start().0 + 0x2000);
@@ -247,7 +247,7 @@ fn text_files() -> TextFiles {
 }
 
 /// The memory of a small dump: each module's first page, the heap and the stack.
-pub(super) fn extents() -> ExtentList {
+pub(crate) fn extents() -> ExtentList {
     let mut list = ExtentList::new(PAGE);
     let pages = |start: Address| AddressRange::sized(start, PAGE);
     for part in [pages(MAIN_BASE), heap(), pages(LIBC_BASE), stack()] {
@@ -257,12 +257,12 @@ pub(super) fn extents() -> ExtentList {
 }
 
 /// The byte that the sample's memory holds at an address.
-pub(super) fn byte_at(address: u64) -> u8 {
+pub(crate) fn byte_at(address: u64) -> u8 {
     (address / 8).to_le_bytes()[0] ^ (address >> 12).to_le_bytes()[0]
 }
 
 /// A whole dump as a file would hold it, with its memory and `attached` behind that.
-pub(super) fn dump(process: &Process, extents: &ExtentList, minidump_type: u64, attached: &[Attachment]) -> Vec<u8> {
+pub(crate) fn dump(process: &Process, extents: &ExtentList, minidump_type: u64, attached: &[Attachment]) -> Vec<u8> {
     let contents = Contents { process, extents, gaps: &process.gaps, minidump_type, attachments: attached };
     let size = write::prologue_size(&contents).unwrap();
     let data_offset = size.next_multiple_of(PAGE);

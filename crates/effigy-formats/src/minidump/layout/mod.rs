@@ -16,6 +16,8 @@ pub(super) const VERSION: u32 = 0xa793;
 
 /// `VER_PLATFORM_ID` of Linux (`MD_OS_LINUX`, Breakpad).
 pub(super) const PLATFORM_LINUX: u32 = 0x8201;
+/// `VER_PLATFORM_WIN32_NT`, the last of Windows' platforms; Breakpad numbers the others from 0x8000 on.
+pub(super) const PLATFORM_WIN32_NT: u32 = 2;
 
 /// `MINIDUMP_TYPE` bits (the header's `Flags`) that bear on the layout.
 pub(super) mod flag {
@@ -263,6 +265,16 @@ pub(super) mod processor {
     pub(crate) const X86_ON_64: u16 = 10;
     /// 64-bit ARM.
     pub(crate) const ARM64: u16 = 12;
+}
+
+/// Bits of [`MiscInfo::flags`].
+pub(super) mod misc {
+    /// `MINIDUMP_MISC1_PROCESS_ID`.
+    pub(crate) const PROCESS_ID: u32 = 1;
+    /// `MINIDUMP_MISC1_PROCESS_TIMES`.
+    pub(crate) const PROCESS_TIMES: u32 = 2;
+    /// `MINIDUMP_MISC1_PROCESSOR_POWER_INFO`.
+    pub(crate) const PROCESSOR_POWER_INFO: u32 = 4;
 }
 
 /// `MINIDUMP_MISC_INFO_2`.

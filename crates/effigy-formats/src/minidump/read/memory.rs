@@ -29,6 +29,21 @@ impl Part<'_> {
     fn range(&self) -> AddressRange {
         AddressRange::sized(self.start, self.bytes.len() as u64)
     }
+
+    /// What lies before an address.
+    fn before(self, end: Address) -> Self {
+        Self { bytes: &self.bytes[..self.distance(end)], ..self }
+    }
+
+    /// What lies at an address or behind it.
+    fn from(self, start: Address) -> Self {
+        Self { start: self.start.max(start), bytes: &self.bytes[self.distance(start)..] }
+    }
+
+    /// Its bytes before an address.
+    fn distance(&self, to: Address) -> usize {
+        usize::try_from(to.0.saturating_sub(self.start.0)).unwrap_or(usize::MAX).min(self.bytes.len())
+    }
 }
 
 impl<'a> Dump<'a> {
@@ -131,9 +146,7 @@ fn disjoint(mut parts: Vec<Part<'_>>) -> Vec<Part<'_>> {
     parts.sort_by_key(|part| part.start);
     let mut end = Address(0);
     parts.retain_mut(|part| {
-        let overlap = usize::try_from(end.0.saturating_sub(part.start.0)).unwrap_or(usize::MAX);
-        part.bytes = part.bytes.get(overlap..).unwrap_or_default();
-        part.start = part.start.max(end);
+        *part = part.from(end);
         end = part.range().end().max(end);
         !part.bytes.is_empty()
     });
@@ -150,6 +163,25 @@ impl<'a> MemoryMap<'a> {
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.missing
+    }
+
+    /// This memory, and where it has none, that of `other`; what is mapped, though, is as `other` says, if it does.
+    pub(crate) fn completed_by(mut self, other: Self) -> Self {
+        let mut fillers = Vec::new();
+        for part in &other.parts {
+            let mut rest = *part;
+            let first = self.parts.partition_point(|own| own.range().end() <= part.start);
+            for own in self.parts[first..].iter().take_while(|own| own.start < part.range().end()) {
+                fillers.push(rest.before(own.start));
+                rest = rest.from(own.range().end());
+            }
+            fillers.push(rest);
+        }
+        self.parts.extend(fillers.into_iter().filter(|filler| !filler.bytes.is_empty()));
+        self.parts.sort_by_key(|part| part.start);
+        self.regions = other.regions.or(self.regions);
+        self.missing = self.missing.saturating_add(other.missing);
+        self
     }
 
     /// All bytes from `address` on that lie in one piece in the file. What follows in memory may lie elsewhere in it:
@@ -188,6 +220,45 @@ impl Memory for MemoryMap<'_> {
             match next.and_then(|next| self.slice(next).ok()) {
                 Some(more) => bytes = more,
                 None => return Ok(done),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOISE: [u8; 256] = [7; 256];
+
+    fn map(ranges: &[(u8, u8)]) -> MemoryMap<'static> {
+        let parts = ranges
+            .iter()
+            .map(|(start, size)| Part { start: Address((*start).into()), bytes: &NOISE[..usize::from(*size)] });
+        MemoryMap { parts: disjoint(parts.collect()), regions: None, missing: 1 }
+    }
+
+    fn addresses(map: &MemoryMap<'_>) -> Vec<u64> {
+        map.ranges().flat_map(|range| range.start().0..range.end().0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn memory_is_completed_and_not_replaced(
+            own in proptest::collection::vec((0u8..100, 0u8..20), 0..10),
+            other in proptest::collection::vec((0u8..100, 0u8..20), 0..10),
+        ) {
+            let (own, other) = (map(&own), map(&other));
+            let mut expected = [addresses(&own), addresses(&other)].concat();
+            expected.sort_unstable();
+            expected.dedup();
+            let both = own.clone().completed_by(other);
+            prop_assert_eq!(addresses(&both), expected);
+            prop_assert_eq!(both.missing(), 2);
+            for part in own.parts {
+                prop_assert!(both.parts.iter().any(|kept| kept.start == part.start && kept.bytes.len() == part.bytes.len()));
             }
         }
     }

@@ -6,6 +6,7 @@
 
 mod error;
 mod memory;
+mod misc_info;
 mod modules;
 mod notes;
 mod source;
@@ -15,16 +16,17 @@ use std::mem::offset_of;
 
 use bstr::{BStr, ByteSlice};
 use effigy_process::{Address, ThreadId};
-use zerocopy::little_endian::U16;
+use zerocopy::little_endian::{U16, U32};
 
 pub use self::error::ReadError;
 pub use self::memory::MemoryMap;
+pub use self::misc_info::ProcessKey;
 pub use self::modules::{Module, ModuleIdentity};
 pub use self::notes::{RegisterNote, ThreadNotes};
 use self::source::Block;
 pub use self::source::Text;
 pub use self::threads::{Context, Thread};
-use super::layout::{self, Directory, Header, SystemInfo, stream};
+use super::layout::{self, Directory, Header, PLATFORM_WIN32_NT, SystemInfo, flag, stream};
 
 /// A minidump.
 #[derive(Clone, Copy)]
@@ -77,6 +79,13 @@ impl<'a> Dump<'a> {
         self.header.flags.get()
     }
 
+    /// Whether it is meant to hold the process's memory, and not only what its threads' stacks need.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let full = flag::FULL_MEMORY | flag::PRIVATE_READ_WRITE_MEMORY;
+        self.minidump_type() & full != 0 || self.streams().any(|kind| kind == stream::MEMORY64_LIST)
+    }
+
     /// When the dump was taken, in seconds since 1970.
     #[must_use]
     pub fn captured(&self) -> u32 {
@@ -100,6 +109,14 @@ impl<'a> Dump<'a> {
     #[must_use]
     pub fn processor_architecture(&self) -> Option<u16> {
         self.architecture
+    }
+
+    /// Whether a Windows wrote it, or somebody for it: `VER_PLATFORM_WIN32_NT` or an older one.
+    #[must_use]
+    pub fn is_windows(&self) -> bool {
+        let Ok(Some(block)) = self.block(stream::SYSTEM_INFO) else { return false };
+        let platform = block.record::<U32>(offset_of!(SystemInfo, platform) as u64, "the platform");
+        platform.is_ok_and(|platform| platform.get() <= PLATFORM_WIN32_NT)
     }
 
     /// What happened; `None` when nothing did and no thread is pointed out.

@@ -18,6 +18,7 @@ fn exhaust(bytes: &[u8]) {
     let Ok(dump) = Dump::parse(bytes) else { return };
     let _ = (dump.threads(), dump.modules(), dump.exception(), dump.register_notes());
     let _ = (dump.comment(), dump.soft_errors(), dump.facts(), dump.attachments());
+    let _ = (dump.process_key(), dump.is_full(), dump.is_windows());
     dump.streams().for_each(|kind| drop(dump.stream(kind)));
     let Ok(memory) = dump.memory() else { return };
     let mut buffer = [0; 64];
@@ -138,6 +139,16 @@ fn texts_and_exception_come_back() {
     assert_eq!((exception.thread.0, exception.code, exception.flags), (101, 11, 1));
     assert_eq!(exception.address, Address(0xdead_0000));
     assert!(exception.context.unwrap().unwrap().instruction_pointer.is_some());
+}
+
+#[test]
+fn the_process_is_known_from_others() {
+    for (minidump_type, is_full) in [(0, false), (FULL, true)] {
+        let file = dump(minidump_type);
+        let dump = Dump::parse(&file).unwrap();
+        assert_eq!(dump.process_key(), Ok(ProcessKey { id: Some(100), created: Some(1_700_000_000) }));
+        assert_eq!((dump.is_full(), dump.is_windows()), (is_full, false));
+    }
 }
 
 #[test]

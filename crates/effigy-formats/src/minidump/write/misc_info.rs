@@ -7,23 +7,16 @@ use zerocopy::FromZeros;
 use super::output::{Output, narrow, size_of_u32};
 use super::{Scene, since_1970};
 use crate::WriteError;
-use crate::minidump::layout::MiscInfo;
-
-/// `MINIDUMP_MISC1_PROCESS_ID`.
-const PROCESS_ID: u32 = 1;
-/// `MINIDUMP_MISC1_PROCESS_TIMES`.
-const PROCESS_TIMES: u32 = 2;
-/// `MINIDUMP_MISC1_PROCESSOR_POWER_INFO`.
-const PROCESSOR_POWER_INFO: u32 = 4;
+use crate::minidump::layout::{MiscInfo, misc};
 
 /// Writes the stream.
 pub(super) fn write(scene: &Scene<'_>, out: &mut Output<'_>) -> Result<Option<u64>, WriteError> {
     let identity = &scene.process.identity;
     let mhz = scene.process.system.cpu.mhz;
-    let power = if mhz == 0 { 0 } else { PROCESSOR_POWER_INFO };
+    let power = if mhz == 0 { 0 } else { misc::PROCESSOR_POWER_INFO };
     out.record(&MiscInfo {
         size: size_of_u32::<MiscInfo>().into(),
-        flags: (PROCESS_ID | PROCESS_TIMES | power).into(),
+        flags: (misc::PROCESS_ID | misc::PROCESS_TIMES | power).into(),
         process_id: identity.pid.0.into(),
         process_created: seconds(since_1970(identity.started)).into(),
         process_user_time: seconds(identity.user_time).into(),
