@@ -7,6 +7,7 @@ mod contender;
 mod contest;
 pub(crate) mod gauge;
 mod machine;
+mod page;
 mod report;
 mod scenario;
 mod spread;
@@ -62,9 +63,9 @@ fn dump(args: &DumpArgs) -> Result<ExitCode> {
     let report = Report { machine, results: scenario::run(&arena, &plan)?, plan };
     println!("\n{report}");
     if args.quick || report.plan.rounds < scenario::ENOUGH_ROUNDS {
-        println!("docs/benchmarks.md keeps the results of the last full run");
+        println!("{} keeps the results of the last full run", page::BENCHMARKS);
     } else {
-        report.write_into(&workspace.root().join("docs/benchmarks.md"))?;
+        page::write_into(&workspace.root().join(page::BENCHMARKS), "dump", &report.to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }
