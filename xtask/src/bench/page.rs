@@ -45,6 +45,8 @@ mod tests {
     fn the_page_has_the_markers() {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(BENCHMARKS);
         let text = fs::read_to_string(page).expect("the page of results");
-        assert!(replaced(&text, "dump", "").is_some());
+        for bench in ["dump", "pause"] {
+            assert!(replaced(&text, bench, "").is_some(), "{bench}");
+        }
     }
 }
