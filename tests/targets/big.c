@@ -3,7 +3,7 @@
  *   -m MB    resident private memory, three of four words pseudo-random   -z  linear words instead
  *   -t N     idle threads with 64 KiB stacks                              -T  allow transparent huge pages
  *   -r GB    one PROT_NONE and one NORESERVE mapping of that size, two pages touched in the second
- *   -d N     a thread that dirties N random pages each millisecond        -b FILE  heartbeat page
+ *   -d N     a thread that dirties N random pages each millisecond        -b FILE  heartbeat page, with the writer's count
  */
 #include "target.h"
 
@@ -19,6 +19,7 @@ struct dirty {
     unsigned char *memory;
     size_t pages;
     long each_millisecond;
+    struct writer *record;
 };
 
 static NOINLINE void wait_one_way(int way)
@@ -69,24 +70,33 @@ static NOINLINE void *idle(void *number)
     return NULL;
 }
 
+/* Sleeps between its batches and never catches up: whatever makes it wait shows in its rate. */
 static NOINLINE void *dirty(void *argument)
 {
     struct dirty *work = argument;
+    struct writer *record = work->record;
     struct timespec millisecond = {0, 1000000};
     uint64_t state = base_seed;
     say("busy %d", own_tid());
     prctl(PR_SET_NAME, "dirty");
+    prctl(PR_SET_TIMERSLACK, 1);
     for (;;) {
-        for (long i = 0; i < work->each_millisecond; i++)
+        uint64_t before = monotonic();
+        for (long i = 0; i < work->each_millisecond; i++) {
             work->memory[xorshift(&state) % work->pages * PAGE + 8]++;
+            uint64_t now = monotonic();
+            if (now - before > record->longest_write)
+                record->longest_write = now - before;
+            record->written++;
+            before = now;
+        }
         nanosleep(&millisecond, NULL);
     }
     return NULL;
 }
 
-static void fill_resident(size_t bytes, int linear, int huge, long dirtied)
+static uint64_t *fill_resident(size_t bytes, int linear, int huge, int stays)
 {
-    static struct dirty work;
     uint64_t *words = map(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE);
     madvise(words, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     uint64_t seed = next_seed(), state = seed;
@@ -96,11 +106,16 @@ static void fill_resident(size_t bytes, int linear, int huge, long dirtied)
         else
             words[i] = i % 4 == 3 ? 0 : xorshift(&state);
     }
-    if (!dirtied) {
+    if (stays)
         tell(linear ? "linear" : "mixed", "resident", words, bytes, seed);
-        return;
-    }
-    work = (struct dirty){(unsigned char *)words, bytes / PAGE, dirtied};
+    return words;
+}
+
+static void start_writer(uint64_t *words, size_t bytes, long each_millisecond, struct heartbeat *heart)
+{
+    static struct writer unread;
+    static struct dirty work;
+    work = (struct dirty){(unsigned char *)words, bytes / PAGE, each_millisecond, heart ? &heart->writer : &unread};
     start(dirty, &work, 128 * 1024);
 }
 
@@ -139,12 +154,12 @@ int main(int count, char **words)
     marker("bss", in_bss, sizeof in_bss);
     marker("data", in_data, sizeof in_data);
     marker("heap", malloc(64 * 1024), 64 * 1024);
-    if (megabytes)
-        fill_resident(megabytes << 20, linear, huge, dirtied);
+    uint64_t *resident = megabytes ? fill_resident(megabytes << 20, linear, huge, !dirtied) : NULL;
     if (gigabytes)
         reserve(gigabytes);
-    if (heartbeat)
-        start_heartbeat(heartbeat);
+    struct heartbeat *heart = heartbeat ? start_heartbeat(heartbeat) : NULL;
+    if (megabytes && dirtied)
+        start_writer(resident, megabytes << 20, dirtied, heart);
     for (long i = 0; i < threads; i++)
         start(idle, (void *)(intptr_t)i, 64 * 1024);
     while (started < threads)

@@ -169,9 +169,15 @@ static MAYBE_UNUSED pthread_t start(void *(*body)(void *), void *argument, size_
 
 /* The heartbeat: a thread that beats every half millisecond and publishes in a page of a file, which the test reads
  * from outside, the longest time between two beats and when that gap began and ended. Writing 1 to `reset` from
- * outside starts the record anew. */
+ * outside starts the record anew. A thread that writes memory keeps its own record behind that, on a cache line of its
+ * own: pages written so far, and the longest time that one write took, which may be set back to 0 from outside. */
+struct writer {
+    volatile uint64_t written, longest_write;
+};
+
 struct heartbeat {
     volatile uint64_t max_gap, gap_start, gap_end, beats, reset, last;
+    _Alignas(64) struct writer writer;
 };
 
 static MAYBE_UNUSED NOINLINE void *beat(void *page)
@@ -199,7 +205,7 @@ static MAYBE_UNUSED NOINLINE void *beat(void *page)
     return page;
 }
 
-static MAYBE_UNUSED void start_heartbeat(const char *path)
+static MAYBE_UNUSED struct heartbeat *start_heartbeat(const char *path)
 {
     int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (file < 0 || ftruncate(file, PAGE))
@@ -209,8 +215,10 @@ static MAYBE_UNUSED void start_heartbeat(const char *path)
         fail("mmap of the heartbeat page");
     close(file);
     start(beat, page, 128 * 1024);
-    while (((struct heartbeat *)page)->beats < 3)
+    struct heartbeat *heart = page;
+    while (heart->beats < 3)
         usleep(500);
+    return heart;
 }
 
 /* Answers every line on standard input with one of ours, until end of file. */

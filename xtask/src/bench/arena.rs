@@ -22,13 +22,40 @@ pub(crate) struct Arena {
     interrupt: Interrupt,
 }
 
+/// The effigy that is measured.
+pub(crate) enum Program {
+    /// That of this workspace.
+    Built,
+    /// Another one.
+    Given(PathBuf),
+}
+
+impl Program {
+    /// Where it is, once it is there.
+    fn ready(self, workspace: &Workspace) -> Result<PathBuf> {
+        match self {
+            Self::Given(path) => path.canonicalize().with_context(|| format!("cannot find {}", path.display())),
+            Self::Built => {
+                announce("cargo build --release --package effigy");
+                let built = step::run(cargo().args(["build", "--release", "--locked", "--package", "effigy"]))?;
+                ensure!(built.passed(), "effigy does not build");
+                Ok(workspace.target().join("release/effigy"))
+            }
+        }
+    }
+}
+
 impl Arena {
     /// Builds what is measured and makes room for what it writes.
-    pub(crate) fn prepare(workspace: &Workspace, folder: &Path, interrupt: &Interrupt) -> Result<Self> {
-        announce("cargo build --release --package effigy");
-        let built = step::run(cargo().args(["build", "--release", "--locked", "--package", "effigy"]))?;
+    pub(crate) fn prepare(
+        workspace: &Workspace,
+        folder: &Path,
+        program: Program,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let effigy = program.ready(workspace);
         interrupt.check()?;
-        ensure!(built.passed(), "effigy does not build");
+        let effigy = effigy?;
         let big = workspace.target().join("bench-big");
         announce("gcc tests/targets/big.c");
         let source = workspace.root().join("tests/targets/big.c");
@@ -36,7 +63,7 @@ impl Arena {
         ensure!(compiled.passed(), "{} does not compile", source.display());
         let own = format!("effigy-bench-{}", std::process::id());
         Ok(Self {
-            effigy: workspace.target().join("release/effigy"),
+            effigy,
             big,
             output: Folder::make(folder.join(&own))?,
             memory: Folder::make(Path::new("/dev/shm").join(own))?,

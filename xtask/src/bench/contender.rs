@@ -39,6 +39,34 @@ pub(crate) const EFFIGY_MINI: &str = "effigy, mini dump";
 pub(crate) const GCORE: &str = "gcore";
 pub(crate) const COPY: &str = "cp";
 
+/// What effigy can take a dump of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Snapshot {
+    Stop,
+    Clone,
+    Live,
+}
+
+impl Snapshot {
+    /// As effigy spells it, in options and in its report.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Clone => "clone",
+            Self::Live => "live",
+        }
+    }
+
+    /// The same kind and format for all, and the format that the peers write.
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Stop => &["--kind", "full", "--format", "core", "--snapshot", "stop"],
+            Self::Clone => &["--kind", "full", "--format", "core", "--snapshot", "clone"],
+            Self::Live => &["--kind", "full", "--format", "core", "--snapshot", "live"],
+        }
+    }
+}
+
 impl Contender {
     pub(crate) fn effigy_minidump(arena: &Arena) -> Self {
         Self::effigy(arena, EFFIGY_MINIDUMP, &["--kind", "full", "--format", "minidump"])
@@ -50,6 +78,10 @@ impl Contender {
 
     pub(crate) fn effigy_mini(arena: &Arena) -> Self {
         Self::effigy(arena, EFFIGY_MINI, &["--kind", "mini", "--format", "minidump"])
+    }
+
+    pub(crate) fn effigy_snapshot(arena: &Arena, snapshot: Snapshot) -> Self {
+        Self::effigy(arena, &format!("effigy {}", snapshot.name()), snapshot.options())
     }
 
     fn effigy(arena: &Arena, name: &str, options: &'static [&'static str]) -> Self {
@@ -68,17 +100,26 @@ impl Contender {
         Self { name: "cp and sync".to_owned(), program: "sh".into(), job }
     }
 
-    /// The peers that are installed. Of ProcDump and createdump there may be two, one in `PATH` and one named by a variable:
-    /// what a distribution packages and what is newest can differ by years.
+    /// The peers that are installed.
     pub(crate) fn peers(arena: &Arena) -> Vec<Self> {
-        let in_path = |program| find_program(program, arena.search_path());
-        let named = |variable| env::var_os(variable).map(PathBuf::from);
-        let gcore = in_path("gcore").map(|program| Self { name: GCORE.to_owned(), program, job: Job::Gcore });
-        let proc_dumps = [in_path("procdump"), named("EFFIGY_PROCDUMP")].into_iter().flatten().map(Self::proc_dump);
-        let create_dumps = [in_path("createdump"), named("EFFIGY_CREATEDUMP")].into_iter().flatten();
-        let create_dumps =
-            create_dumps.map(|program| Self { name: "createdump".to_owned(), program, job: Job::CreateDump });
-        gcore.into_iter().chain(proc_dumps).chain(create_dumps).collect()
+        [Self::gcore(arena), Self::proc_dumps(arena), Self::create_dumps(arena)].concat()
+    }
+
+    /// gdb's script, if it is there.
+    pub(crate) fn gcore(arena: &Arena) -> Vec<Self> {
+        let program = find_program("gcore", arena.search_path());
+        program.map(|program| Self { name: GCORE.to_owned(), program, job: Job::Gcore }).into_iter().collect()
+    }
+
+    /// Up to two ProcDumps for Linux.
+    pub(crate) fn proc_dumps(arena: &Arena) -> Vec<Self> {
+        found(arena, "procdump", "EFFIGY_PROCDUMP").map(Self::proc_dump).collect()
+    }
+
+    /// Up to two createdumps.
+    pub(crate) fn create_dumps(arena: &Arena) -> Vec<Self> {
+        let create_dump = |program| Self { name: "createdump".to_owned(), program, job: Job::CreateDump };
+        found(arena, "createdump", "EFFIGY_CREATEDUMP").map(create_dump).collect()
     }
 
     fn proc_dump(program: PathBuf) -> Self {
@@ -124,6 +165,11 @@ impl Contender {
         };
         said_by(program, &["--version"]).lines().next().map(|line| line.trim().to_owned())
     }
+}
+
+/// A program in `PATH`, and the one that a variable names: what a distribution packages and what is newest can differ by years.
+fn found(arena: &Arena, program: &str, variable: &str) -> impl Iterator<Item = PathBuf> + use<> {
+    [find_program(program, arena.search_path()), env::var_os(variable).map(PathBuf::from)].into_iter().flatten()
 }
 
 /// Everything that a program says.

@@ -1,22 +1,17 @@
 //! Tools run in turn on targets of one shape, round after round, so that what disturbs the machine disturbs them all.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use anyhow::{Context, Result};
 
 use super::arena::Arena;
 use super::contender::Contender;
-use super::gauge::Gauged;
+use super::run::{self, Told};
 use super::spread::Spread;
-use super::target::{Shape, Target, end_group};
+use super::target::{Shape, Target};
 
 /// One run of one tool.
 #[derive(Clone, Copy, Debug)]
@@ -106,69 +101,17 @@ fn tell(turn: &str, name: &str, result: &Result<Sample, String>) {
 pub(crate) fn run_once(arena: &Arena, shape: Shape, tool: &Contender) -> Result<Result<Sample, String>> {
     let target = Target::start(arena, shape)?;
     arena.clear()?;
-    let report = arena.memory().join("gauged");
-    let said = arena.memory().join("said");
-    let complained = arena.memory().join("complained");
-    let _ = fs::remove_file(&report);
-    let mut gauge = Command::new("/proc/self/exe");
-    gauge.args(["gauge", "--settle", &target.pid().to_string(), "--report"]).arg(&report).arg("--");
-    gauge.args(tool.command_line(target.pid(), arena.output())).env("PATH", arena.search_path());
-    gauge.stdin(Stdio::null()).stdout(File::create(&said)?).stderr(File::create(&complained)?);
-    target.heartbeat().reset()?;
-    let ended = wait_for(arena, gauge.process_group(0).spawn().context("cannot start a run")?)?;
-    let pause = target.heartbeat().longest_gap()?;
-    if !ended {
-        return Ok(Err(format!("failed: {}", last_line(&complained))));
-    }
-    let gauged: Gauged = serde_json::from_slice(&fs::read(&report).context("a run left no report")?)?;
-    let disk_bytes = blocks_in(arena.output())?;
-    Ok(match gauged.exit {
-        Some(0) if disk_bytes == 0 => Err(format!("wrote nothing: {}", last_line(&complained))),
-        Some(0) => Ok(Sample {
-            wall: Duration::from_micros(gauged.wall_us),
-            pause,
-            own_pause: own_pause(&said),
-            disk_bytes,
-            peak_rss_bytes: gauged.peak_rss_bytes,
-        }),
-        code => Err(format!("failed ({}): {}", exit_of(code), last_line(&complained))),
-    })
-}
-
-/// Waits for a run, and ends it with all its children when we are asked to end.
-fn wait_for(arena: &Arena, child: Child) -> Result<bool> {
-    let mut guarded = Guarded(child);
-    let started = Instant::now();
-    loop {
-        if let Some(status) = guarded.0.try_wait().context("cannot wait for a run")? {
-            return Ok(status.success());
-        }
-        arena.interrupt().check()?;
-        if started.elapsed() > EACH_WITHIN {
-            bail!("a run has not ended within {} s", EACH_WITHIN.as_secs());
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-struct Guarded(Child);
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        end_group(&mut self.0);
-    }
-}
-
-/// The part of effigy's own report that is compared with the heartbeat.
-#[derive(Deserialize)]
-struct Said {
-    pause_us: u64,
-}
-
-fn own_pause(said: &Path) -> Option<Duration> {
-    let text = fs::read(said).ok()?;
-    let said: Said = serde_json::from_slice(&text).ok()?;
-    Some(Duration::from_micros(said.pause_us))
+    let run = match run::run(arena, &target, tool, EACH_WITHIN)? {
+        Ok(run) => run,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    Ok(Ok(Sample {
+        wall: run.wall,
+        pause: run.felt.longest_gap,
+        own_pause: run.told.as_ref().map(Told::pause),
+        disk_bytes: blocks_in(arena.output())?,
+        peak_rss_bytes: run.peak_rss_bytes,
+    }))
 }
 
 /// What the files in a folder take on the disk; holes take nothing.
@@ -180,18 +123,6 @@ fn blocks_in(folder: &Path) -> Result<u64> {
         bytes += entry?.metadata().context("cannot look at a dump")?.blocks() * 512;
     }
     Ok(bytes)
-}
-
-fn exit_of(code: Option<i32>) -> String {
-    code.map_or_else(|| "by a signal".to_owned(), |code| format!("exit code {code}"))
-}
-
-fn last_line(path: &Path) -> String {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(64 << 10).read_to_end(&mut bytes));
-    let text = String::from_utf8_lossy(&bytes);
-    let line = text.lines().rev().find(|line| !line.trim().is_empty());
-    line.filter(|_| read.is_ok()).unwrap_or("no message").to_owned()
 }
 
 /// For people; 1 MB is 1,000,000 bytes.

@@ -6,8 +6,12 @@ mod arena;
 mod contender;
 mod contest;
 pub(crate) mod gauge;
+mod heartbeat;
 mod machine;
+mod page;
+mod pause;
 mod report;
+mod run;
 mod scenario;
 mod spread;
 mod target;
@@ -20,7 +24,7 @@ use clap::{Args, Subcommand};
 
 use crate::interrupt::Interrupt;
 use crate::workspace::Workspace;
-use arena::Arena;
+use arena::{Arena, Program};
 use machine::Machine;
 use report::Report;
 
@@ -29,6 +33,8 @@ use report::Report;
 pub(crate) enum Bench {
     /// Taking dumps: wall time, pause, size and memory, against cp, gcore, ProcDump and createdump.
     Dump(DumpArgs),
+    /// Standing still for a dump: how long, and what else the target feels, with each kind of snapshot and with the peers.
+    Pause(pause::PauseArgs),
 }
 
 /// How to measure it.
@@ -48,6 +54,7 @@ pub(crate) struct DumpArgs {
 pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Dump(args) => dump(args),
+        Bench::Pause(args) => pause::run(args),
     }
 }
 
@@ -56,15 +63,15 @@ fn dump(args: &DumpArgs) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     let plan = if args.quick { scenario::Plan::quick() } else { scenario::Plan::full() }.with_rounds(args.rounds);
     let folder = args.dir.clone().unwrap_or_else(|| workspace.target().join("bench"));
-    let arena = Arena::prepare(&workspace, &folder, &interrupt)?;
+    let arena = Arena::prepare(&workspace, &folder, Program::Built, &interrupt)?;
     let machine = Machine::look(arena.output())?;
     println!("{machine}");
     let report = Report { machine, results: scenario::run(&arena, &plan)?, plan };
     println!("\n{report}");
     if args.quick || report.plan.rounds < scenario::ENOUGH_ROUNDS {
-        println!("docs/benchmarks.md keeps the results of the last full run");
+        println!("{} keeps the results of the last full run", page::BENCHMARKS);
     } else {
-        report.write_into(&workspace.root().join("docs/benchmarks.md"))?;
+        page::write_into(&workspace.root().join(page::BENCHMARKS), "dump", &report.to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }

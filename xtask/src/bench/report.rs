@@ -1,10 +1,6 @@
 //! Results as a page: verdicts first, then the figures behind them.
 
 use std::fmt::{self, Display, Formatter};
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context, Result};
 
 use super::contender::{COPY, EFFIGY_CORE, EFFIGY_MINI, EFFIGY_MINIDUMP, GCORE};
 use super::contest::{Entrant, Sample, megabytes};
@@ -17,27 +13,6 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) plan: Plan,
     pub(crate) results: Results,
-}
-
-const BEGIN: &str = "<!-- results of `cargo xtask bench dump`: begin -->";
-const END: &str = "<!-- results of `cargo xtask bench dump`: end -->";
-
-impl Report {
-    /// Replaces what stands between the markers of a page.
-    pub(crate) fn write_into(&self, page: &Path) -> Result<()> {
-        let text = fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-        let text = replaced(&text, &self.to_string())
-            .with_context(|| format!("{} lacks the markers for results", page.display()))?;
-        fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))?;
-        println!("written to {}", page.display());
-        Ok(())
-    }
-}
-
-fn replaced(text: &str, results: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", results.trim()))
 }
 
 impl Display for Report {
@@ -234,15 +209,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_between_the_markers_changes() {
-        let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let page = replaced(&page, "new\n").expect("markers");
-        assert_eq!(page, format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"));
-        assert_eq!(replaced(&page, "new"), Some(page.clone()));
-        assert_eq!(replaced("no markers", "new"), None);
-    }
-
-    #[test]
     fn verdicts_judge_the_median() {
         let bar = |limit, inclusive| Bar {
             what: "x".to_owned(),
@@ -256,12 +222,5 @@ mod tests {
         assert_eq!(bar(2.0, false).met(), Some(false));
         assert_eq!(Bar { measured: None, ..bar(2.0, true) }.met(), None);
         assert_eq!(bar(2.0, false).to_string(), "| x | < 2 s | 2.0 (1.0–9.0) s | **FAIL** |");
-    }
-
-    #[test]
-    fn the_page_has_the_markers() {
-        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
-        let text = fs::read_to_string(page).expect("docs/benchmarks.md");
-        assert!(replaced(&text, "").is_some());
     }
 }

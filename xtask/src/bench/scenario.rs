@@ -27,8 +27,8 @@ pub(crate) const ENOUGH_ROUNDS: u32 = 5;
 impl Plan {
     pub(crate) fn full() -> Self {
         Self {
-            resident: Shape { resident_mib: 2048, threads: 50, reserved_gib: 0 },
-            reserved: Shape { resident_mib: 64, threads: 10, reserved_gib: 4 },
+            resident: Shape { resident_mib: 2048, threads: 50, reserved_gib: 0, dirtied: 0 },
+            reserved: Shape { resident_mib: 64, threads: 10, reserved_gib: 4, dirtied: 0 },
             rounds: ENOUGH_ROUNDS,
             own_memory_at: &[1, 4, 8],
         }
@@ -36,8 +36,8 @@ impl Plan {
 
     pub(crate) fn quick() -> Self {
         Self {
-            resident: Shape { resident_mib: 512, threads: 50, reserved_gib: 0 },
-            reserved: Shape { resident_mib: 64, threads: 10, reserved_gib: 1 },
+            resident: Shape { resident_mib: 512, threads: 50, reserved_gib: 0, dirtied: 0 },
+            reserved: Shape { resident_mib: 64, threads: 10, reserved_gib: 1, dirtied: 0 },
             rounds: 2,
             own_memory_at: &[1],
         }
@@ -105,9 +105,9 @@ fn resident(arena: &Arena, plan: &Plan, idle_gap: &mut Option<Duration>) -> Resu
 fn gap_at_rest(arena: &Arena, shape: Shape) -> Result<Duration> {
     let target = Target::start(arena, shape)?;
     arena.clear()?;
-    target.heartbeat().reset()?;
+    let watch = target.heartbeat().watch()?;
     std::thread::sleep(Duration::from_secs(2));
-    target.heartbeat().longest_gap()
+    Ok(watch.end()?.longest_gap)
 }
 
 fn reserved(arena: &Arena, plan: &Plan) -> Result<Attempt<Vec<Entrant>>> {
@@ -130,7 +130,7 @@ fn own_memory(arena: &Arena, gib: u64) -> Result<OwnMemory> {
     if let Err(lack) = enough(arena, &Room { memory: bytes + bytes / 4 + GIB, disk: bytes + bytes / 4 })? {
         return Ok(OwnMemory { gib, minidump: Err(lack.clone()), core: Err(lack) });
     }
-    let shape = Shape { resident_mib: gib * 1024, threads: 10, reserved_gib: 0 };
+    let shape = Shape { resident_mib: gib * 1024, threads: 10, reserved_gib: 0, dirtied: 0 };
     let minidump = contest::run_once(arena, shape, &Contender::effigy_minidump(arena))?;
     let core = contest::run_once(arena, shape, &Contender::effigy_core(arena))?;
     arena.clear()?;

@@ -1,10 +1,8 @@
-//! The program that is dumped, and its heartbeat: what the target itself feels of being dumped.
+//! The program that is dumped.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -15,6 +13,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::arena::Arena;
+use super::heartbeat::Heartbeat;
 
 /// What `tests/targets/big.c` is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +23,8 @@ pub(crate) struct Shape {
     pub(crate) threads: u64,
     /// GiB in each of two reservations that are hardly touched.
     pub(crate) reserved_gib: u64,
+    /// Pages that a thread dirties each millisecond.
+    pub(crate) dirtied: u64,
 }
 
 /// A running target; it ends with this.
@@ -44,10 +45,14 @@ impl Target {
         if shape.reserved_gib > 0 {
             command.args(["-r", &shape.reserved_gib.to_string()]);
         }
+        if shape.dirtied > 0 {
+            command.args(["-d", &shape.dirtied.to_string()]);
+        }
         command.arg("-b").arg(&page).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.process_group(0).spawn().context("cannot start the target")?;
         let stdout = child.stdout.take().context("the target has no output")?;
-        let target = Self { child, heartbeat: Heartbeat { page } };
+        let target = Self { child, heartbeat: Heartbeat::at(page) };
+        target.go_first()?;
         target.wait_until_ready(&lines_of(stdout), arena)?;
         Ok(target)
     }
@@ -58,6 +63,12 @@ impl Target {
 
     pub(crate) fn heartbeat(&self) -> &Heartbeat {
         &self.heartbeat
+    }
+
+    /// Should memory run out, it is the target that goes, and nobody else on the machine.
+    fn go_first(&self) -> Result<()> {
+        fs::write(format!("/proc/{}/oom_score_adj", self.pid()), "1000")
+            .context("cannot offer the target to the OOM killer")
     }
 
     fn wait_until_ready(&self, lines: &Receiver<String>, arena: &Arena) -> Result<()> {
@@ -79,7 +90,7 @@ impl Drop for Target {
     fn drop(&mut self) {
         end_group(&mut self.child);
         // Gone with its folder at the latest.
-        let _ = fs::remove_file(&self.heartbeat.page);
+        let _ = fs::remove_file(self.heartbeat.page());
     }
 }
 
@@ -102,51 +113,4 @@ fn lines_of(stdout: ChildStdout) -> Receiver<String> {
         }
     });
     receiver
-}
-
-/// A page that a thread of the target writes every half millisecond (`struct heartbeat` in `tests/targets/target.h`).
-pub(crate) struct Heartbeat {
-    page: PathBuf,
-}
-
-const MAX_GAP: u64 = 0;
-const BEATS: u64 = 24;
-const RESET: u64 = 32;
-
-impl Heartbeat {
-    /// Forgets the longest gap so far.
-    pub(crate) fn reset(&self) -> Result<()> {
-        self.open()?.write_all_at(&1_u64.to_ne_bytes(), RESET).context("cannot reset the heartbeat")?;
-        self.beats_on()
-    }
-
-    /// The longest time between two beats since the reset.
-    pub(crate) fn longest_gap(&self) -> Result<Duration> {
-        // The gap that has just ended is written down by the beat that ends it.
-        self.beats_on()?;
-        Ok(Duration::from_nanos(self.word(MAX_GAP)?))
-    }
-
-    fn beats_on(&self) -> Result<()> {
-        let before = self.word(BEATS)?;
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while self.word(BEATS)? < before + 2 {
-            if Instant::now() > deadline {
-                bail!("the target's heart has stopped");
-            }
-            thread::sleep(Duration::from_micros(500));
-        }
-        Ok(())
-    }
-
-    fn open(&self) -> Result<File> {
-        let path = &self.page;
-        File::options().read(true).write(true).open(path).with_context(|| format!("cannot open {}", path.display()))
-    }
-
-    fn word(&self, offset: u64) -> Result<u64> {
-        let mut bytes = [0; 8];
-        self.open()?.read_exact_at(&mut bytes, offset).context("cannot read the heartbeat")?;
-        Ok(u64::from_ne_bytes(bytes))
-    }
 }
