@@ -80,6 +80,9 @@ enum Event {
     Ended,
 }
 
+/// Where the answer to a call inside the target comes.
+pub type Answer<T> = Receiver<Result<T, Refused>>;
+
 /// Something that only the tracer can do. The second argument tells whether it is no longer wanted.
 type Task = Box<dyn FnOnce(&mut ThreadSet, &dyn Fn() -> bool) + Send>;
 
@@ -167,7 +170,7 @@ impl Tracer {
     ///
     /// # Errors
     /// When the tracer thread is gone.
-    pub fn make_twin(&self, code: Code) -> Result<Receiver<Result<Twin, Refused>>, LiveError> {
+    pub fn make_twin(&self, code: Code) -> Result<Answer<Twin>, LiveError> {
         self.ask(move |threads, _| threads.make_twin(code))
     }
 
@@ -176,7 +179,7 @@ impl Tracer {
     ///
     /// # Errors
     /// When the tracer thread is gone; the twin is gone with it.
-    pub fn end_twin(&self) -> Result<Receiver<Result<Duration, Refused>>, LiveError> {
+    pub fn end_twin(&self) -> Result<Answer<Duration>, LiveError> {
         self.ask(|threads, _| end_twin(threads))
     }
 
@@ -185,7 +188,7 @@ impl Tracer {
     ///
     /// # Errors
     /// When the tracer thread is gone.
-    pub fn open_userfault(&self, code: Code) -> Result<Receiver<Result<(Userfault, Duration), Refused>>, LiveError> {
+    pub fn open_userfault(&self, code: Code) -> Result<Answer<(Userfault, Duration)>, LiveError> {
         self.ask(move |threads, cancelled| {
             with_reaper(threads, |threads| Ok(threads.open_userfault(code, cancelled)))
                 .unwrap_or_else(|error| Err(Refused::new(error.to_string())))

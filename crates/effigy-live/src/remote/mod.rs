@@ -26,7 +26,7 @@ pub(crate) use code::find as find_code;
 pub use twin::Twin;
 pub(crate) use twin::{make_twin, others as other_twins, reap_leftovers, reap_twin};
 pub use userfault::Userfault;
-pub(crate) use userfault::open_userfault;
+pub(crate) use userfault::{open_userfault, own_userfault};
 
 /// Why a call cannot be made inside the target, as the end of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

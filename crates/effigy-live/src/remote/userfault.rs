@@ -5,7 +5,9 @@
 //! helper has opened ends with it. The thread that makes the helper waits for its end (`CLONE_VFORK`), so that its stack
 //! stays as it is meanwhile, whoever dies when.
 
-use std::os::fd::OwnedFd;
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use super::{Place, Refused};
 use crate::stop::wait::Stop;
@@ -27,24 +29,42 @@ pub(crate) fn open_userfault(threads: &[(u32, Stop)], place: Place<'_>) -> Resul
     }
 }
 
+/// `USERFAULTFD_IOC_NEW`, `_IO(0xAA, 0)` of include/uapi/linux/userfaultfd.h, Linux 6.1.
+const NEW: u64 = 0xaa00;
+const FLAGS: u64 = (libc::O_CLOEXEC | libc::O_NONBLOCK).unsigned_abs() as u64;
+
+/// The device by which those who may open it give the right to others (Documentation/admin-guide/mm/userfaultfd.rst).
+fn device() -> Option<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open("/dev/userfaultfd").ok()
+}
+
+/// One for our own memory, if we may have one: to try things out.
+pub(crate) fn own_userfault() -> Option<Userfault> {
+    let fd = match device() {
+        // SAFETY: the request takes a number and gives a descriptor.
+        Some(device) => unsafe { libc::syscall(libc::SYS_ioctl, device.as_raw_fd(), NEW, FLAGS) },
+        // SAFETY: the call takes a number and gives a descriptor.
+        None => unsafe { libc::syscall(libc::SYS_userfaultfd, FLAGS) },
+    };
+    let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else has it.
+    Some(Userfault(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
 #[cfg(target_arch = "x86_64")]
 mod made {
-    use std::fs::{File, OpenOptions};
+    use std::fs::File;
     use std::io::IoSlice;
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+    use std::os::unix::fs::FileExt;
 
     use effigy_process::Address;
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
     use super::super::injection::{Call, Injection, Reached, filter_option};
     use super::super::twin::{best, end, hold, refused, wait_for};
-    use super::{Place, Refused, Stop, Userfault};
+    use super::{FLAGS, NEW, Place, Refused, Stop, Userfault, device};
     use crate::inject;
-
-    /// `USERFAULTFD_IOC_NEW`, `_IO(0xAA, 0)` of include/uapi/linux/userfaultfd.h, Linux 6.1.
-    const NEW: u64 = 0xaa00;
-    const FLAGS: u64 = (libc::O_CLOEXEC | libc::O_NONBLOCK).unsigned_abs() as u64;
 
     pub(super) fn open(threads: &[(u32, Stop)], place: Place<'_>) -> Result<Userfault, Refused> {
         if inject::hit(inject::NO_USERFAULTFD) {
@@ -90,11 +110,6 @@ mod made {
             )?,
         };
         take(&pidfd, number).map(Userfault)
-    }
-
-    /// The device by which those who may open it give the right to others (Documentation/admin-guide/mm/userfaultfd.rst).
-    fn device() -> Option<File> {
-        OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open("/dev/userfaultfd").ok()
     }
 
     /// Passes the helper the device through a pair of sockets of its own, and has it ask for a descriptor there.

@@ -19,9 +19,9 @@ use effigy_process::{Address, AddressRange, Gap, GapReason, GapSubject, PageClas
 
 use super::known::{Known, MOST_SHARED, may_be_read, not_frozen};
 use super::{LiveSnapshot, Prelude};
-use crate::pagemap::{PageState, Query};
+use crate::pagemap::{PageState, PageTable, Query};
 use crate::procfs::{ProcDir, parse_maps, read_known_regions};
-use crate::remote::{Refused, Userfault};
+use crate::remote::{Refused, Userfault, own_userfault};
 use crate::stop::Stopped;
 use crate::{LiveError, LiveMemory, inject};
 
@@ -33,6 +33,8 @@ const RELEASED: u64 = 8 << 20;
 const MOST_COPIED: usize = 256 << 20;
 /// Bytes of memory that cannot be watched and are copied while the target stands still, at most.
 const MOST_UNWATCHED: u64 = 32 << 20;
+/// Changed runs that are asked about one by one; each takes half a microsecond.
+const MOST_DETAILS: usize = 2000;
 /// Runs of pages of different state that are kept track of; each costs 24 bytes.
 const MOST_RUNS: usize = 1_000_000;
 
@@ -74,6 +76,8 @@ pub struct Precopy {
     page: u64,
     /// Ranges that are watched, in rising order, neighbours joined.
     watched: Vec<AddressRange>,
+    /// Whether this kernel has a short way to tell what has changed.
+    tells_holes: bool,
     /// Whether anything was watched before.
     has_begun: bool,
     /// The regions as they were when copying began.
@@ -114,6 +118,7 @@ impl Precopy {
             userfault,
             page,
             watched: Vec::new(),
+            tells_holes: tells_holes(page),
             has_begun: false,
             known: prelude.regions.clone(),
             with_files,
@@ -348,54 +353,126 @@ impl Precopy {
     /// # Errors
     /// When too much cannot be had in this way, or the target has ended.
     pub fn freeze(&mut self, prelude: Prelude, stopped: Stopped) -> Result<Frozen, LiveError> {
-        let snapshot = LiveSnapshot::of_stopped(prelude, stopped)?;
-        let mut frozen = Frozen { snapshot, changes: Vec::new(), bytes: Vec::new(), copied: Vec::new() };
-        let regions = frozen.snapshot.process.regions.clone();
+        let mut regions = read_known_regions(&self.dir, &prelude.regions)?.map_or_else(|| parse_maps(&self.dir), Ok)?;
+        regions.retain(|region| may_be_read(region) && !self.is_excluded(region.range));
+        // Facts and page tables are read side by side: every millisecond counts.
+        let (facts, changed) = std::thread::scope(|scope| {
+            let facts = std::thread::Builder::new()
+                .name("facts".into())
+                .spawn_scoped(scope, || LiveSnapshot::of_stopped(prelude, stopped))
+                .map_err(|_| LiveError::OwnThread("facts"))?;
+            let changed = self.changed(&regions);
+            Ok::<_, LiveError>((facts.join().map_err(|_| LiveError::OwnThread("facts"))?, changed))
+        })?;
+        let mut frozen =
+            Frozen { snapshot: facts?, changes: Vec::new(), bytes: Vec::with_capacity(8 << 20), copied: Vec::new() };
         let mut unwatched = MOST_UNWATCHED;
         let mut shared = MOST_SHARED;
-        for region in regions.iter().filter(|region| may_be_read(region) && !self.is_excluded(region.range)) {
+        for (region, changed) in regions.iter().zip(changed) {
             if region.is_shared() {
                 self.freeze_shared(region, &mut shared, &mut frozen)?;
             } else {
-                self.freeze_private(region, &mut unwatched, &mut frozen)?;
+                let changed = changed.map_err(|error| Refused::new(format!("looking at pages: {error}")))?;
+                self.freeze_private(region, changed, &mut unwatched, &mut frozen)?;
             }
         }
         Ok(frozen)
     }
 
-    fn freeze_private(&self, region: &Region, left: &mut u64, frozen: &mut Frozen) -> Result<(), LiveError> {
-        let query = if region.inode == 0 { Query::CHANGED } else { Query::CHANGED.with_files() };
-        let from = frozen.changes.len();
-        let found = if self.is_watched(region.range) {
-            self.memory.pages().find(region.range, query, &mut |run, state| frozen.changes.push((run, state)))
-        } else {
-            Err(io::Error::from_raw_os_error(libc::EPERM))
+    /// What has changed in each region; by two threads, each of which looks at half of the memory.
+    fn changed(&self, regions: &[Region]) -> Vec<io::Result<Changed>> {
+        let size = |region: &Region| if region.is_shared() { 0 } else { region.range.size() };
+        let total: u64 = regions.iter().map(size).sum();
+        let mut before = 0;
+        let half = regions.iter().position(|region| {
+            before += size(region);
+            before * 2 >= total
+        });
+        let Some(half) = half.filter(|_| total > 64 << 20) else {
+            return regions.iter().map(|region| self.changed_in(region, region.range)).collect();
         };
-        match found {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                // Nobody has watched it: everything that is there counts as written.
-                frozen.changes.truncate(from);
-                frozen.changes.push((region.range, PageState::empty()));
-                let mut present = Vec::new();
-                self.memory
-                    .scan_states(region.range, &mut |run, state| present.push((run, state | PageState::WRITTEN)))
-                    .map_err(|error| Refused::new(format!("looking at pages: {error}")))?;
-                let size: u64 = present.iter().map(|(run, _)| run.size()).sum();
-                *left = left.checked_sub(size).ok_or_else(|| {
-                    Refused::new(format!("{} MiB of its memory cannot be watched, {region}", size >> 20))
-                })?;
-                let whole = frozen.changes.split_off(from);
-                frozen.changes.extend(overlay(whole, present));
-            }
-            Err(error) => return Err(Refused::new(format!("looking at pages: {error}")).into()),
+        // The region in the middle is looked at by both.
+        let middle = &regions[half];
+        let first_half = (before * 2).saturating_sub(total) / 2;
+        let cut = Address((middle.range.end().0 - first_half.min(middle.range.size())) / CHUNK * CHUNK);
+        let cut = cut.max(middle.range.start());
+        let (front, back) = (AddressRange::new(middle.range.start(), cut), AddressRange::new(cut, middle.range.end()));
+        let other = || -> Vec<io::Result<Changed>> {
+            let rest = regions[half + 1..].iter().map(|region| self.changed_in(region, region.range));
+            std::iter::once(self.changed_in(middle, back)).chain(rest).collect()
+        };
+        std::thread::scope(|scope| {
+            let other = std::thread::Builder::new().name("pages".into()).spawn_scoped(scope, other);
+            let mut all: Vec<_> = regions[..half].iter().map(|region| self.changed_in(region, region.range)).collect();
+            let front = self.changed_in(middle, front);
+            let failed = || io::Error::other("effigy's own thread failed");
+            let mut rest = match other.map(std::thread::ScopedJoinHandle::join) {
+                Ok(Ok(rest)) => rest.into_iter(),
+                _ => return regions.iter().map(|_| Err(failed())).collect(),
+            };
+            all.push(match (front, rest.next()) {
+                (Ok(front), Some(Ok(back))) => Ok(front.and(back)),
+                (Err(error), _) | (_, Some(Err(error))) => Err(error),
+                (Ok(_), None) => Err(failed()),
+            });
+            all.extend(rest);
+            all
+        })
+    }
+
+    /// What has changed in a part of a region; everything, where nobody has watched.
+    fn changed_in(&self, region: &Region, range: AddressRange) -> io::Result<Changed> {
+        if region.is_shared() {
+            return Ok(Changed::default());
         }
-        for index in from..frozen.changes.len() {
-            let (run, state) = frozen.changes[index];
-            if must_copy(state) && (self.with_files || !state.contains(PageState::FILE)) {
-                frozen.copy(&self.memory, region, run, self.page)?;
+        let pages = self.memory.pages();
+        let with_files = |query: Query| if region.inode == 0 { query } else { query.with_files() };
+        let there = with_files(Query::THERE);
+        let mut runs = Vec::new();
+        let mut find = || -> io::Result<()> {
+            if self.tells_holes {
+                let mut found = Vec::new();
+                pages.find(range, Query::CHANGED, &mut |run, _| found.push(run))?;
+                if found.len() <= MOST_DETAILS {
+                    return found.into_iter().try_for_each(|run| details(pages, run, there, &mut runs));
+                }
+            }
+            pages.find(range, with_files(Query::CHANGED_IN_DETAIL), &mut |run, state| runs.push((run, state)))
+        };
+        let found = if self.is_watched(region.range) { find() } else { Err(io::Error::from_raw_os_error(libc::EPERM)) };
+        let watched = match found {
+            Ok(()) => true,
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => false,
+            Err(error) => return Err(error),
+        };
+        if !watched {
+            runs.clear();
+            details(pages, range, there, &mut runs)?;
+            runs.iter_mut().for_each(|(_, state)| *state |= PageState::WRITTEN);
+        }
+        Ok(Changed { runs, watched })
+    }
+
+    fn freeze_private(
+        &self,
+        region: &Region,
+        changed: Changed,
+        left: &mut u64,
+        frozen: &mut Frozen,
+    ) -> Result<(), LiveError> {
+        let wanted = |state: PageState| must_copy(state) && (self.with_files || !state.contains(PageState::FILE));
+        if !changed.watched {
+            let size: u64 = changed.runs.iter().filter(|(_, state)| wanted(*state)).map(|(run, _)| run.size()).sum();
+            *left = left
+                .checked_sub(size)
+                .ok_or_else(|| Refused::new(format!("{} MiB of its memory cannot be watched: {region}", size >> 20)))?;
+        }
+        for (run, state) in &changed.runs {
+            if wanted(*state) {
+                frozen.copy(&self.memory, region, *run, self.page)?;
             }
         }
+        frozen.changes.extend(changed.runs);
         Ok(())
     }
 
@@ -435,7 +512,6 @@ impl Precopy {
                 self.broken.remove(page);
             });
         }
-        let changes = changes.into_iter().filter(|(_, state)| !is_clean_in_swap(*state)).collect();
         self.states = overlay(std::mem::take(&mut self.states), changes);
         let mut regions = snapshot.process.regions.clone();
         regions.retain(|region| may_be_read(region) && !self.is_excluded(region.range));
@@ -583,9 +659,41 @@ fn must_copy(state: PageState) -> bool {
         && !state.intersects(PageState::GUARD | PageState::ZERO_PAGE)
 }
 
-/// A page that is found only because it is not in memory: it is in swap, and was not written since it was copied.
-fn is_clean_in_swap(state: PageState) -> bool {
-    state.contains(PageState::SWAPPED) && !state.intersects(PageState::WRITTEN | PageState::GUARD)
+/// What the page tables say of a run that has changed: pages, and in between that there are none.
+fn details(
+    pages: &PageTable,
+    run: AddressRange,
+    query: Query,
+    runs: &mut Vec<(AddressRange, PageState)>,
+) -> io::Result<()> {
+    let mut at = run.start();
+    pages.find(run, query, &mut |part, state| {
+        if at < part.start() {
+            runs.push((AddressRange::new(at, part.start()), PageState::empty()));
+        }
+        runs.push((part, state));
+        at = part.end();
+    })?;
+    if at < run.end() {
+        runs.push((AddressRange::new(at, run.end()), PageState::empty()));
+    }
+    Ok(())
+}
+
+/// What has changed in a region since it was last looked at.
+#[derive(Debug, Default)]
+struct Changed {
+    runs: Vec<(AddressRange, PageState)>,
+    /// Whether it was watched; else everything counts as changed.
+    watched: bool,
+}
+
+impl Changed {
+    /// This, and what lies behind it.
+    fn and(mut self, behind: Self) -> Self {
+        self.runs.extend(behind.runs);
+        Self { runs: self.runs, watched: self.watched && behind.watched }
+    }
 }
 
 /// Puts `changes` over `states`, both in rising order. Where the new state is of no page, nothing remains.
@@ -662,6 +770,27 @@ fn hidden_writers(dir: &ProcDir) -> Result<(), Refused> {
 /// For a pipe, `O_DIRECT` means packets.
 fn is_pipe(dir: &ProcDir, number: u32) -> bool {
     dir.read_link(&format!("fd/{number}")).is_ok_and(|link| link.starts_with(b"pipe:"))
+}
+
+/// Whether [`Query::CHANGED`] tells of places without a page table on this kernel: tried on memory of our own.
+fn tells_holes(page: u64) -> bool {
+    /// Twice what one page table covers, so that one that is missing lies inside.
+    const RANGE: usize = 4 << 20;
+    let Some(userfault) = own_userfault() else { return false };
+    let Ok(file) = std::fs::File::open("/proc/self/pagemap") else { return false };
+    let protection = rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE;
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice; nothing refers to it, now or later.
+    let mapped =
+        unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), RANGE, protection, rustix::mm::MapFlags::PRIVATE) };
+    let Ok(base) = mapped else { return false };
+    let range = AddressRange::sized(Address(base as u64), RANGE as u64);
+    let mut found = 0;
+    let result = control(&userfault, API, &mut [VERSION, FEATURES, 0])
+        .and_then(|()| control(&userfault, REGISTER, &mut [range.start().0, range.size(), FOR_WRITES, 0]))
+        .and_then(|()| PageTable::new(file, page).find(range, Query::CHANGED, &mut |run, _| found += run.size()));
+    // SAFETY: the mapping made above, to which there are no references.
+    let _ = unsafe { rustix::mm::munmap(base, RANGE) };
+    result.is_ok() && found == range.size()
 }
 
 fn control(userfault: &Userfault, request: libc::Ioctl, argument: &mut [u64]) -> io::Result<()> {
