@@ -92,7 +92,7 @@ fn reads_that_hang_and_control_c() {
     let target = Plan::c("big").args(["-b", heart.path()]).start();
     let before = State::of(target.pid);
     heart.reset();
-    let run = faulty("read-hangs", &target, &dir.path().join("a.core")).start();
+    let run = faulty("read-hangs", &target, &dir.path().join("a.core")).args(["--snapshot", "stop"]).start();
     sleep(Duration::from_millis(700));
     let sent = Heartbeat::now();
     run.send(Signal::SIGINT);
@@ -111,7 +111,8 @@ fn target_killed_while_it_is_read() {
         let (dir, mut target) = (scratch(), Plan::c("big").args(["-m", "64"]).start());
         let mut run = faulty("slow-read", &target, &dir.path().join("a.core"));
         if keep {
-            run = run.arg("--keep-partial");
+            // A clone would outlive it, and the dump be whole.
+            run = run.args(["--keep-partial", "--snapshot", "stop"]);
         }
         let run = run.start();
         sleep(Duration::from_millis(600));
@@ -181,7 +182,7 @@ fn own_terminal() {
 fn job_control_waits_for_the_target() {
     let (dir, target) = (scratch(), Plan::c("big").args(["-m", "16"]).start());
     let before = State::of(target.pid);
-    let run = faulty("slow-read", &target, &dir.path().join("a.core")).start();
+    let run = faulty("slow-read", &target, &dir.path().join("a.core")).args(["--snapshot", "stop"]).start();
     sleep(Duration::from_millis(300));
     assert_ne!(status_field(target.pid, "TracerPid").as_deref(), Some("0"), "the dump is over already");
     run.send(Signal::SIGTSTP);

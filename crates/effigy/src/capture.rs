@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use effigy_dump::kind::Kind;
 use effigy_dump::name::{NameParts, destination, format_of};
+use effigy_dump::pair::PairPaths;
 use effigy_dump::select::SelectError;
 use effigy_dump::sink::{PartialFile, Remover, SinkError, size};
 use effigy_dump::write::{MoveError, Progress};
@@ -77,6 +78,8 @@ pub(crate) struct Request {
     pub(crate) clones: usize,
     /// Take no dump rather than let the target stand still while its memory is copied.
     pub(crate) avoid_outage: bool,
+    /// The two dumps that are asked for are a reflection pair.
+    pub(crate) split: bool,
     pub(crate) show_progress: bool,
 }
 
@@ -112,6 +115,8 @@ pub(crate) enum Failure {
     Stalled { seconds: u64 },
     #[error("cancelled by signal {signal}; the process goes on and nothing was kept")]
     Cancelled { signal: i32 },
+    #[error("writing the configuration of the reflection pair")]
+    Pair(#[from] effigy_formats::reflection::ConfigurationError),
     #[error("skipped (--avoid-outage): the process would have to stand still while its memory is copied. {why}")]
     Skipped { why: String },
     #[error("effigy's own worker thread failed; the process goes on")]
@@ -329,7 +334,13 @@ fn file_goal(
     let parts = NameParts { process: prelude.name().to_vec(), pid: prelude.pid().0, exception: 0, time: Zoned::now() };
     let by_name = || path.filter(|path| !path.is_dir()).map_or(Format::Minidump, format_of);
     let format = request.format.unwrap_or_else(by_name);
-    let destination = destination(path, format, request.compress, &parts);
+    let mut destination = destination(path, format, request.compress, &parts);
+    if request.split {
+        let paths = PairPaths::of(&destination);
+        // A name that the configuration cannot express is refused before anything is stopped.
+        paths.render()?;
+        destination = if kind == Kind::Mini { paths.default } else { paths.memory };
+    }
     let file = PartialFile::create(&destination, request.overwrite)?;
     Ok(Goal { kind, format, destination: Some(destination), file: Some(file) })
 }

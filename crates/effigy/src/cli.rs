@@ -91,6 +91,11 @@ pub(crate) struct DumpArgs {
     #[arg(long)]
     pub(crate) avoid_outage: bool,
 
+    /// Write a reflection pair: NAME-1.dmp with threads and modules, NAME-reflected.dmp with the memory, and NAME.ini, by
+    /// which both are opened as one
+    #[arg(long)]
+    pub(crate) split: bool,
+
     /// Add each thread's kernel stack, system call and scheduling, and write them beside the dump as text
     #[arg(long)]
     pub(crate) kernel_stacks: bool,

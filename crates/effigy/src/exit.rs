@@ -66,9 +66,12 @@ impl From<&Failure> for Exit {
         match failure {
             Failure::Live(error) => Self::from(error),
             Failure::Ended(_) => Self::NoTarget,
-            Failure::Select(_) | Failure::Limit(_) | Failure::Sink(_) | Failure::Move(_) | Failure::Output(_) => {
-                Self::Output
-            }
+            Failure::Select(_)
+            | Failure::Limit(_)
+            | Failure::Pair(_)
+            | Failure::Sink(_)
+            | Failure::Move(_)
+            | Failure::Output(_) => Self::Output,
             Failure::TimedOut { .. } | Failure::Stalled { .. } => Self::TimedOut,
             Failure::Skipped { .. } => Self::Skipped,
             Failure::Cancelled { signal } => Self::Cancelled(*signal),

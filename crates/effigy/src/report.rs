@@ -19,6 +19,9 @@ use crate::print;
 pub(crate) struct Report {
     /// Where it is; `-` for standard output.
     pub(crate) path: PathBuf,
+    /// The file by which this dump and its counterpart are opened as one, for a reflection pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) configuration: Option<PathBuf>,
     #[serde(serialize_with = "format_name")]
     pub(crate) format: Format,
     #[serde(serialize_with = "kind_name")]
@@ -112,6 +115,9 @@ impl Report {
                 let _ = write!(text, " ({})", print::safe(self.snapshot_reason.as_bytes()));
             }
         }
+        if let Some(path) = &self.configuration {
+            let _ = write!(text, "\n  half of a reflection pair: {}", print::safe(path.as_os_str().as_encoded_bytes()));
+        }
         for line in gap_lines(&self.gaps) {
             let _ = write!(text, "\n  {line}");
         }
@@ -178,6 +184,7 @@ mod tests {
     fn report(gaps: Vec<Gap>) -> Report {
         Report {
             path: "/dumps/a\nb.dmp".into(),
+            configuration: None,
             format: Format::Minidump,
             kind: Kind::Full,
             bytes: 13_680_640,
@@ -211,7 +218,8 @@ mod tests {
         insta::assert_snapshot!(report(vec![memory(0, 4096, GapReason::KernelData)]).text(), @r"
         wrote /dumps/a\nb.dmp: 13.0 MiB
           full of redis\u{1b}[2J (pid 4711): 5 threads, 19 modules, 117 regions, 12.5 MiB of memory
-          the process stood still for 22.4 ms
+          the process stood still for 22.4 ms, 21.9 ms at a time at most
+          snapshot: clone (live: userfaultfd: EPERM)
         ");
     }
 
@@ -232,7 +240,8 @@ mod tests {
         insta::assert_snapshot!(report.text(), @r"
         kept a partial dump, /dumps/a\nb.dmp: 13.0 MiB
           full of redis\u{1b}[2J (pid 4711): 5 threads, 19 modules, 117 regions, 12.5 MiB of memory
-          the process stood still for 22.4 ms
+          the process stood still for 22.4 ms, 21.9 ms at a time at most
+          snapshot: clone (live: userfaultfd: EPERM)
           left out: 1.0 MiB of memory in 1 place: the program excludes it from dumps (MADV_DONTDUMP)
           missing: registers of thread 7: the thread is in uninterruptible sleep
           missing: 8.0 KiB of memory in 2 places: could not be read
@@ -263,8 +272,10 @@ mod tests {
               "detail": ""
             }
           ],
-          "snapshot": "stop",
+          "snapshot": "clone",
+          "snapshot_reason": "live: userfaultfd: EPERM",
           "pause_us": 22400,
+          "stall_us": 21900,
           "wall_us": 47492,
           "target": {
             "pid": 4711,

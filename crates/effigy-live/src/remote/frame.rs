@@ -36,7 +36,8 @@ pub(super) struct Frames {
     pub(super) bytes: Vec<u8>,
     /// Stack pointer for a call of the thread itself: it returns into its true state.
     pub(super) own_stack: u64,
-    /// Stack pointer for a child that the call makes: it returns into `exit_group`.
+    /// Stack pointer for a child that the call makes: it returns into `exit`, which ends a process that has no other
+    /// thread, or a thread.
     pub(super) child_stack: u64,
 }
 
@@ -71,7 +72,7 @@ impl Frames {
         };
         let exit = user_regs_struct {
             rip: call.0,
-            rax: libc::SYS_exit_group.cast_unsigned(),
+            rax: libc::SYS_exit.cast_unsigned(),
             rdi: u64::from(CHILD_STATUS.unsigned_abs()),
             rsp: base + child_at,
             ..*registers

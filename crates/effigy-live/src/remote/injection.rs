@@ -15,9 +15,9 @@ use crate::procfs::Status;
 use crate::stop::wait::{Stop, Waited, wait};
 use crate::{LiveMemory, inject, trace};
 
-/// How long a call may take. Copying the page tables of a terabyte takes longer; such a target is not to be stopped for
-/// so long in any case.
-const LONGEST_CALL: Duration = Duration::from_secs(30);
+/// How long a call may take, and giving a thread back. Copying the page tables of a hundred gigabytes takes longer; such
+/// a target is not to be stopped for so long in any case.
+const LONGEST_CALL: Duration = Duration::from_secs(10);
 /// `__USER_CS`: 64-bit code.
 const USER_CS: u64 = 0x33;
 /// All signals; the kernel lets SIGKILL and SIGSTOP through.
@@ -191,6 +191,26 @@ impl Injection {
         match run_call(child)? {
             Reached::Returned(value) => Ok(value),
             Reached::Made(_) => Err(Refused::new("a process appeared that was not asked for")),
+        }
+    }
+
+    /// Has a child end that stands still.
+    pub(super) fn end_child(&self, child: u32) -> Result<(), Refused> {
+        let fail = |errno: Errno| Refused::new(format!("ending a helper: {errno}"));
+        let exit = Call(libc::SYS_exit, [0; 6]);
+        trace::set_registers(child, &self.registers(exit, self.frames.child_stack)).map_err(fail)?;
+        trace::resume_with(child, 0).map_err(fail)?;
+        let began = Instant::now();
+        loop {
+            match wait(child) {
+                Waited::Gone => return Ok(()),
+                Waited::Nothing if began.elapsed() > LONGEST_CALL => {
+                    return Err(Refused::new("a helper in the target does not end"));
+                }
+                Waited::Nothing => pause(began),
+                // The stop with which the end of another thread or process comes.
+                Waited::Event(_) | Waited::Stopped(_) => trace::resume_with(child, 0).map_err(fail)?,
+            }
         }
     }
 
@@ -370,7 +390,7 @@ fn judge_filters(tid: u32, place: Place<'_>, calls: &[Call]) -> Result<(), Refus
             .collect();
         let after = place.code.call.0 + 2;
         // What brings the thread home, what a child ends with, and what the thread is set to first.
-        let own = [libc::SYS_rt_sigreturn, libc::SYS_exit_group, libc::SYS_getpid].map(|number| Call(number, [0; 6]));
+        let own = [libc::SYS_rt_sigreturn, libc::SYS_exit, libc::SYS_getpid].map(|number| Call(number, [0; 6]));
         let harmful = own.iter().chain(calls).find(|call| !is_harmless(&program, call.0, after, call.1));
         if let Some(Call(number, _)) = harmful {
             let name = i32::try_from(*number)

@@ -3,7 +3,7 @@
 //! It is made by a `clone` call of one of the target's threads while all stand still, is traced and stopped from its
 //! first moment on, dies with effigy (`PTRACE_O_EXITKILL`), and sends its parent no signal when it does (exit signal 0).
 //! Should effigy die before it can say so to the kernel, the twin is let go and ends by itself: the only thing its
-//! registers lead to is `exit_group`.
+//! registers lead to is `exit`.
 //!
 //! It shares the target's table of descriptors rather than having its own: a copy would keep sockets and pipes open that
 //! the target closes while the dump is written.
@@ -135,7 +135,7 @@ mod made {
             let call = Call(libc::SYS_clone, [flags, injection.child_stack(), 0, 0, 0, 0]);
             match injection.call(call)? {
                 Reached::Made(child) => {
-                    hold(child, 0)?;
+                    bind(child)?;
                     let inner = injection.complete()?;
                     let inner = u32::try_from(inner).map_err(|_| Refused::new("clone gave no id"))?;
                     return Ok((child, inner));
@@ -152,8 +152,16 @@ mod made {
         Refused::new(format!("{call}: {}", nix::errno::Errno::from_raw(errno)))
     }
 
-    /// Waits for a new child to stand still, and binds its life to ours.
-    pub(in crate::remote) fn hold(child: u32, filter: i32) -> Result<(), Refused> {
+    /// Waits for a new process to stand still, and binds its life to ours.
+    fn bind(child: u32) -> Result<(), Refused> {
+        hold(child, libc::PTRACE_O_EXITKILL)?;
+        // The first to go when memory is short. Best effort; its children are the target's business.
+        let _ = std::fs::write(format!("/proc/{child}/oom_score_adj"), "1000");
+        Ok(())
+    }
+
+    /// Waits for a new process or thread to stand still.
+    pub(in crate::remote) fn hold(child: u32, options: i32) -> Result<(), Refused> {
         let began = Instant::now();
         loop {
             match wait(child) {
@@ -165,15 +173,12 @@ mod made {
                 Waited::Nothing | Waited::Event(_) => pause(began),
             }
         }
-        trace::set_options(child, libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD | filter)
-            .map_err(|errno| Refused::new(format!("holding the child: {errno}")))?;
-        // The first to go when memory is short. Best effort; its children are the target's business.
-        let _ = std::fs::write(format!("/proc/{child}/oom_score_adj"), "1000");
-        Ok(())
+        trace::set_options(child, libc::PTRACE_O_TRACESYSGOOD | options)
+            .map_err(|errno| Refused::new(format!("holding the child: {errno}")))
     }
 
     /// Ends a child that stands still; its parent can collect it then.
-    pub(in crate::remote) fn end(child: u32) -> Result<(), Refused> {
+    fn end(child: u32) -> Result<(), Refused> {
         inject::step();
         let _ = nix::sys::signal::kill(trace::pid_of(child), Signal::SIGKILL);
         let began = Instant::now();
@@ -187,7 +192,7 @@ mod made {
     }
 
     /// `wait4` for a child, without waiting.
-    pub(in crate::remote) fn wait_for(child: u32) -> Call {
+    fn wait_for(child: u32) -> Call {
         Call(libc::SYS_wait4, [u64::from(child), 0, HOW, 0, 0, 0])
     }
 
@@ -284,5 +289,5 @@ mod made {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use made::{best, end, hold, refused, wait_for};
+pub(super) use made::{best, hold, refused};
 pub(crate) use made::{make_twin, reap_leftovers, reap_twin};

@@ -1,9 +1,10 @@
 //! A userfaultfd(2) for the target's memory, held by us alone.
 //!
-//! The descriptor has to be made by a process that uses the memory. It is made by a helper that the target makes and
-//! that shares its memory, but not its table of descriptors: so nothing is ever opened in the target, and what the
-//! helper has opened ends with it. The thread that makes the helper waits for its end (`CLONE_VFORK`), so that its stack
-//! stays as it is meanwhile, whoever dies when.
+//! The descriptor has to be made by somebody who uses the memory. That is a helper: a thread of the target, of a moment's
+//! life, that does not share the table of descriptors with the others. So nothing is ever opened in the target, what the
+//! helper has opened ends with it, and being a thread it leaves nothing to collect. The thread that makes the helper
+//! waits for its end (`CLONE_VFORK`), so that its stack stays as it is meanwhile, whoever dies when: a helper that effigy
+//! leaves behind exits by itself.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -62,7 +63,7 @@ mod made {
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
     use super::super::injection::{Call, Injection, Reached, filter_option};
-    use super::super::twin::{best, end, hold, refused, wait_for};
+    use super::super::twin::{best, hold, refused};
     use super::{FLAGS, NEW, Place, Refused, Stop, Userfault, device};
     use crate::inject;
 
@@ -70,10 +71,10 @@ mod made {
         if inject::hit(inject::NO_USERFAULTFD) {
             return Err(Refused::new("userfaultfd: EPERM (injected)"));
         }
-        let flags = u64::from((libc::CLONE_VM | libc::CLONE_VFORK).unsigned_abs());
-        // Of the helper's calls a filter may refuse what it likes; only what would end or signal it matters, and a helper
-        // that is ended harms nobody. What the target's own thread calls is what is judged.
-        let calls = [Call(libc::SYS_clone, [flags, 0, 0, 0, 0, 0]), wait_for(0)];
+        let flags = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_VFORK;
+        let flags = u64::from(flags.unsigned_abs());
+        // The helper's own calls are made while effigy is there to hold filters off, or not at all.
+        let calls = [Call(libc::SYS_clone, [flags, 0, 0, 0, 0, 0])];
         let tid = best(threads, place, &calls)?;
         let filter = filter_option(place, tid);
         let injection = Injection::begin(tid, place, libc::PTRACE_O_TRACEVFORK | filter)?;
@@ -88,14 +89,11 @@ mod made {
             Reached::Made(helper) => helper,
             Reached::Returned(error) => return Err(refused("clone", error)),
         };
+        // Never to be killed: the end of one thread by a signal is the end of all.
         let made = hold(helper, filter).and_then(|()| make(injection, helper));
         // The end of the helper lets the target's thread return from its call.
-        let ended = end(helper);
-        let inner = injection.complete()?;
-        ended?;
-        if let Ok(inner) = u32::try_from(inner) {
-            injection.call(wait_for(inner))?;
-        }
+        injection.end_child(helper)?;
+        injection.complete()?;
         made
     }
 
@@ -161,8 +159,9 @@ mod made {
     fn pidfd(pid: u32) -> Result<OwnedFd, Refused> {
         let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or_else(|| Refused::new("a child without an id"))?;
-        rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
-            .map_err(|error| Refused::new(format!("pidfd_open: {error}")))
+        // `PIDFD_THREAD`, Linux 6.9.
+        let of_thread = rustix::process::PidfdFlags::from_bits_retain(libc::O_EXCL.unsigned_abs());
+        rustix::process::pidfd_open(pid, of_thread).map_err(|error| Refused::new(format!("pidfd_open: {error}")))
     }
 
     /// Takes over a descriptor of another process: pidfd_getfd(2), Linux 5.6.

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use effigy_process::{Address, AddressRange, Gap, GapReason, GapSubject, PageClass, PageRun, Region};
@@ -73,6 +73,7 @@ pub struct Precopy {
     dir: ProcDir,
     memory: LiveMemory,
     userfault: Userfault,
+    pidfd: Option<OwnedFd>,
     page: u64,
     /// Ranges that are watched, in rising order, neighbours joined.
     watched: Vec<AddressRange>,
@@ -116,6 +117,7 @@ impl Precopy {
             dir: open()?,
             memory,
             userfault,
+            pidfd: super::pidfd(prelude.dir.id()),
             page,
             watched: Vec::new(),
             tells_holes: tells_holes(page),
@@ -212,7 +214,9 @@ impl Precopy {
             let end = Address((at.0 / CHUNK + 1).saturating_mul(CHUNK)).min(range.end());
             let chunk = AddressRange::new(at, end);
             let mut runs = Vec::new();
-            if is_tracked(region) {
+            let tracked = is_tracked(region);
+            // Only what we watch ourselves: another userfaultfd's protection is another's knowledge.
+            if tracked && self.is_watched(region.range) {
                 let found = self.memory.pages().find(chunk, query, &mut |run, state| runs.push((run, state)));
                 if found.is_err() {
                     // It is not watched, or not any more. Pages may have been protected without being told of, so nothing
@@ -220,11 +224,11 @@ impl Precopy {
                     self.forget(region.range);
                     runs.clear();
                 }
-            } else if !region.is_shared() {
+            } else if !tracked && !region.is_shared() {
                 runs.push((chunk, PageState::PRESENT));
             }
             for (run, state) in runs {
-                if is_tracked(region) {
+                if tracked {
                     self.note(run, state);
                 }
                 self.copy(region, run, state, true, sink)?;
@@ -308,6 +312,10 @@ impl Precopy {
         let mut buffer = std::mem::take(&mut self.buffer);
         let result = self.copy_by(region, run, first, &mut buffer, sink);
         self.buffer = buffer;
+        if let Some(pidfd) = self.pidfd.as_ref().filter(|_| state.contains(PageState::SWAPPED)) {
+            // It was in swap, and goes back there: a dump does not make the target grow.
+            self.memory.page_out(pidfd, run);
+        }
         result
     }
 
@@ -479,9 +487,11 @@ impl Precopy {
     /// Shared memory is copied when there is little of it. Of a larger one the copy is made when the target runs again.
     fn freeze_shared(&self, region: &Region, left: &mut u64, frozen: &mut Frozen) -> Result<(), LiveError> {
         let mut runs = Vec::new();
-        self.memory
+        let out_of_reach = self
+            .memory
             .scan(region, &mut |run| runs.push(run))
             .map_err(|error| Refused::new(format!("looking at shared pages: {error}")))?;
+        frozen.snapshot.add_gaps(out_of_reach.map(|error| super::out_of_reach(region, &error)).into_iter().collect());
         let size: u64 = runs.iter().map(|run| run.range.size()).sum();
         if size > *left {
             return Ok(());

@@ -14,7 +14,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
 use effigy_process::{
-    Address, AddressRange, Gap, GapReason, GapSubject, Module, NotRead, PageRun, Process, Region, RegionFlags, Snapshot,
+    Address, AddressRange, Gap, GapReason, GapSubject, Module, NotRead, PageRun, Process, ProcessId, Region,
+    RegionFlags, Snapshot,
 };
 
 pub use live::{CopyError, Frozen, Precopy};
@@ -116,10 +117,7 @@ impl LiveSnapshot {
     }
 
     fn new(process: Process, memory: LiveMemory) -> Self {
-        let pidfd = i32::try_from(process.identity.pid.0)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-            .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+        let pidfd = pidfd(process.identity.pid);
         Self { process, memory, target: None, known: Known::default(), pidfd, swapped: Mutex::new(None) }
     }
 
@@ -141,6 +139,24 @@ impl LiveSnapshot {
     }
 }
 
+fn pidfd(pid: ProcessId) -> Option<OwnedFd> {
+    let pid = i32::try_from(pid.0).ok().and_then(rustix::process::Pid::from_raw)?;
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+/// The gap for pages that hold something and can only be seen by those who may open the file behind them.
+fn out_of_reach(region: &Region, error: &io::Error) -> Gap {
+    Gap {
+        subject: GapSubject::Memory(region.range),
+        reason: GapReason::NotPermitted,
+        detail: format!(
+            "pages of shared memory {} that this process itself has not touched: {error} (needs \
+             CAP_CHECKPOINT_RESTORE)",
+            region.name
+        ),
+    }
+}
+
 impl Snapshot for LiveSnapshot {
     fn process(&self) -> &Process {
         &self.process
@@ -151,18 +167,7 @@ impl Snapshot for LiveSnapshot {
             return Ok(Vec::new());
         }
         let out_of_reach = self.memory.scan(region, visit)?;
-        Ok(out_of_reach
-            .map(|error| Gap {
-                subject: GapSubject::Memory(region.range),
-                reason: GapReason::NotPermitted,
-                detail: format!(
-                    "pages of shared memory {} that this process itself has not touched: {error} (needs \
-                     CAP_CHECKPOINT_RESTORE)",
-                    region.name
-                ),
-            })
-            .into_iter()
-            .collect())
+        Ok(out_of_reach.map(|error| self::out_of_reach(region, &error)).into_iter().collect())
     }
 
     fn read(&self, region: &Region, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {

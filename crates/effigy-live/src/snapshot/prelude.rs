@@ -134,7 +134,7 @@ impl Prelude {
             architecture: executable_architecture(&live),
             name: stat.name,
             counters: Status::parse(&live.read("status").unwrap_or_default()).memory(),
-            code: code(witness, &regions, system.page_size, options.calls),
+            code: code(&live, &regions, system.page_size, options.calls),
             mark: Mark::read(&live),
             handles: many_handles(&live, &sockets),
             sockets,
@@ -238,14 +238,25 @@ fn live_thread(pid: ProcessId, threads: &HashMap<u32, ThreadFacts>) -> Option<Th
     threads.iter().filter(|(_, facts)| lives(facts.state)).map(|(tid, _)| ThreadId(*tid)).min()
 }
 
-fn code(witness: ThreadId, regions: &[Region], page_size: u64, wanted: bool) -> Result<Code, Refused> {
+fn code(live: &ProcDir, regions: &[Region], page_size: u64, wanted: bool) -> Result<Code, Refused> {
     if !wanted {
-        return Err(Refused::new("calls inside the target were not asked for"));
+        return Err(Refused::because("calls inside the target were not asked for".into()));
     }
-    ProcDir::open(ProcessId(witness.0))
+    if is_frozen(live) {
+        return Err(Refused::because("the process is frozen by its control group".into()));
+    }
+    ProcDir::open(live.id())
         .and_then(|dir| LiveMemory::open(dir, page_size))
-        .map_err(|error| Refused::new(error.to_string()))
+        .map_err(|error| Refused::because(error.to_string()))
         .and_then(|memory| find_code(&memory, regions))
+}
+
+/// Whether a control group keeps the thread from running: it would make no call before it is thawed. The kernel holds it
+/// in `do_freezer_trap` (version 2), which compilers make a part of `get_signal`, or in `__refrigerator` (version 1).
+fn is_frozen(live: &ProcDir) -> bool {
+    let sleeps = live.read("stat").ok().and_then(|bytes| Stat::parse(&bytes)).is_some_and(|stat| stat.state == 'S');
+    let function = live.read("wchan").unwrap_or_default();
+    function == b"__refrigerator" || sleeps && (function == b"do_freezer_trap" || function == b"get_signal")
 }
 
 fn known_images(

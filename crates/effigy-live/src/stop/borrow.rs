@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 
 use super::threads::{Hold, ThreadSet};
 use super::wait::{Stop, Waited, wait};
-use crate::procfs::parse_maps;
+use effigy_process::ThreadState;
+
+use crate::procfs::{Stat, parse_maps};
 use crate::remote::{Code, Place, Refused, Twin, Userfault, make_twin, open_userfault, reap_leftovers, reap_twin};
 use crate::trace;
 
 /// Threads that are tried one after the other.
 const MOST_TRIED: usize = 16;
 /// How long one is waited for.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
 /// Signals that a thread is let have before it is asked for something.
 const MOST_SIGNALS: u32 = 20;
 
@@ -32,7 +34,8 @@ impl ThreadSet {
     pub(super) fn end_twin(&mut self) -> Result<Duration, Refused> {
         let Some((twin, code)) = self.twin.take() else { return Ok(Duration::ZERO) };
         twin.end()?;
-        if self.dir().read("stat").is_err() {
+        let stat = self.dir().read("stat").ok().and_then(|bytes| Stat::parse(&bytes));
+        if stat.is_none_or(|stat| ThreadState(stat.state).is_exited() && stat.threads <= 1) {
             // The target has ended, and whoever inherits its children collects them.
             return Ok(Duration::ZERO);
         }
@@ -67,6 +70,10 @@ impl ThreadSet {
             if cancelled() {
                 return Err(Refused::new("cancelled"));
             }
+            if self.state(tid).is_none_or(|state| state.is_uninterruptible() || state.is_exited()) {
+                why = Refused::thread("no thread can be stopped at once");
+                continue;
+            }
             let since = Instant::now();
             let stop = match self.stop_one(tid) {
                 Ok(stop) => stop,
@@ -86,6 +93,11 @@ impl ThreadSet {
             }
         }
         Err(why)
+    }
+
+    fn state(&self, tid: u32) -> Option<ThreadState> {
+        let stat = self.dir().read(&format!("task/{tid}/stat")).ok()?;
+        Stat::parse(&stat).map(|stat| ThreadState(stat.state))
     }
 
     fn stop_one(&mut self, tid: u32) -> Result<Stop, Refused> {

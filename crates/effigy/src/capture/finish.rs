@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use effigy_dump::pair::PairPaths;
 use effigy_dump::sink::{FileWriter, Output, PartialFile, Published, SinkError};
 use effigy_dump::write::Progress;
 use effigy_formats::container::SeekableWriter;
@@ -32,6 +33,9 @@ pub(super) fn finish(
     for dump in dumps {
         cancel.check()?;
         reports.push(finish_one(dump, request, snapshot.process(), manner, cancel, progress)?);
+    }
+    if request.split {
+        write_configuration(&mut reports, request)?;
     }
     Ok(reports)
 }
@@ -79,6 +83,7 @@ fn finish_one(
         path: published.path,
         format: goal.format,
         kind: goal.kind,
+        configuration: None,
         bytes: published.bytes,
         disk_bytes: published.disk_bytes,
         memory_bytes: moved.memory_bytes,
@@ -98,6 +103,29 @@ fn finish_one(
             build_id: process.identity.build_id.clone(),
         },
     })
+}
+
+/// Writes the file by which the two dumps of a pair are opened as one. They are called what they are called by now: a name
+/// that was taken has got a counter.
+fn write_configuration(reports: &mut [Report], request: &Request) -> Result<(), Failure> {
+    let [default, memory] = reports else { return Ok(()) };
+    let name = |report: &Report| report.path.clone();
+    let (default_path, memory_path) = (name(default), name(memory));
+    // A name that cannot be expressed was refused before.
+    let file_name = memory_path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let base = match file_name.rsplit_once("-reflected") {
+        Some((before, after)) => memory_path.with_file_name(format!("{before}{after}")),
+        None => memory_path.clone(),
+    };
+    let paths = PairPaths { default: default_path, memory: memory_path, ..PairPaths::of(&base) };
+    let write_error = |source| SinkError::Write { path: paths.configuration.clone(), source };
+    let bytes = paths.render()?;
+    let file = PartialFile::create(&paths.configuration, request.overwrite)?;
+    file.writer().and_then(|mut writer| writer.append(&bytes)).map_err(write_error)?;
+    let published = file.publish()?;
+    default.configuration = Some(published.path.clone());
+    memory.configuration = Some(published.path);
+    Ok(())
 }
 
 /// Compresses a finished dump into a file of its own.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use effigy_dump::live::{About, LiveFile, LiveFileError};
-use effigy_dump::select::{Selected, Wish, select};
+use effigy_dump::select::{SelectError, Selected, Wish, select};
 use effigy_dump::sink::FileWriter;
 use effigy_dump::write::{Moved, Progress, open_attachments};
 use effigy_formats::Contents;
@@ -14,12 +14,14 @@ use effigy_live::remote::{Refused, Userfault};
 use effigy_live::snapshot::{CopyError, LiveSnapshot, Precopy, Prelude, PreludeOptions};
 use effigy_live::stop::Stopped;
 use effigy_live::{LiveError, inject};
-use effigy_process::{Address, AddressRange, Content, ExtentList, Gap, GapReason, GapSubject, Snapshot};
+use effigy_process::{Address, AddressRange, Content, ExtentList, Gap, GapReason, GapSubject, ProcessId, Snapshot};
 
 use super::work::{Destination, Finished, Goal, Stage, WorkResult, Written, longest_hole};
 use super::{Failure, Request};
 use crate::kernel_text;
 
+/// `ESRCH`.
+const NO_SUCH_PROCESS: i32 = nix::errno::Errno::ESRCH as i32;
 /// Rounds, at most.
 const MOST_ROUNDS: u32 = 12;
 /// So many pages written between two rounds are few enough for the stop: copying them takes a millisecond or two.
@@ -68,7 +70,7 @@ pub(super) fn run(
         longest_hole: longest_hole(&goal, request),
         most_bytes: None,
     };
-    let expected = select(&preview, &wish)?;
+    let expected = select(&preview, &wish).map_err(|error| vanished(pid, error))?;
     precopy.exclude(expected.gaps.iter().filter_map(left_alone));
     let data_offset = room_for_headers(&preview, &goal, &expected, threads)?;
     progress.total.store(expected.extents.bytes(), Ordering::Relaxed);
@@ -91,7 +93,9 @@ pub(super) fn run(
             .and_then(|()| {
                 // What is read now is what the dump says: the target stands still soon.
                 let prelude = Prelude::read(pid, options)?;
-                precopy.round(&mut |address, bytes, first| post.add(address, bytes, first)).map_err(failure)?;
+                precopy
+                    .round(&mut |address, bytes, first| post.add(address, bytes, first))
+                    .map_err(|error| failure(error, pid))?;
                 stages.send(Stage::ReadyToStop).map_err(|_| Failure::OwnThread)?;
                 let stopped = stopped.recv().map_err(|_| Failure::OwnThread)?;
                 let frozen = precopy.freeze(prelude, stopped);
@@ -100,7 +104,9 @@ pub(super) fn run(
                 Ok(frozen?)
             })
             .and_then(|frozen| {
-                precopy.settle(frozen, &mut |address, bytes, first| post.add(address, bytes, first)).map_err(failure)
+                precopy
+                    .settle(frozen, &mut |address, bytes, first| post.add(address, bytes, first))
+                    .map_err(|error| failure(error, pid))
             });
         let longest_wait = precopy.release();
         post.send();
@@ -145,8 +151,9 @@ fn copy(
     post: &mut Post<'_>,
     progress: &Progress,
 ) -> Result<(), Failure> {
+    let pid = preview.process().identity.pid;
     let regions = &preview.process().regions;
-    precopy.watch(regions).map_err(failure)?;
+    precopy.watch(regions).map_err(|error| failure(error, pid))?;
     let mut at = 0;
     for extent in expected.iter().filter(|extent| extent.content == Content::Bytes) {
         while regions.get(at).is_some_and(|region| region.range.end() <= extent.range.start()) {
@@ -160,7 +167,7 @@ fn copy(
         }
         precopy
             .copy_first(region, extent.range, &mut |address, bytes, first| post.add(address, bytes, first))
-            .map_err(failure)?;
+            .map_err(|error| failure(error, pid))?;
     }
     let began = Instant::now();
     let mut before = u64::MAX;
@@ -168,7 +175,9 @@ fn copy(
         if progress.is_stopped() {
             return Err(Failure::OwnThread);
         }
-        let pages = precopy.round(&mut |address, bytes, first| post.add(address, bytes, first)).map_err(failure)?;
+        let pages = precopy
+            .round(&mut |address, bytes, first| post.add(address, bytes, first))
+            .map_err(|error| failure(error, pid))?;
         let converges = !inject::hit(inject::NO_CONVERGENCE);
         if pages <= FEW_PAGES && converges {
             return Ok(());
@@ -193,11 +202,22 @@ fn not_converging(pages: u64, time: Duration, rounds: u32) -> Refused {
     ))
 }
 
-fn failure(error: CopyError) -> Failure {
+fn failure(error: CopyError, pid: ProcessId) -> Failure {
     match error {
         CopyError::Refused(refused) => LiveError::NoSnapshot(refused).into(),
         CopyError::Output(error) => Failure::Output(error),
-        CopyError::Ended => Failure::Move(effigy_dump::write::MoveError::Ended),
+        // Ended, or become another program: who asks again will see.
+        CopyError::Ended => LiveError::Ended(pid).into(),
+    }
+}
+
+/// A page table that is no more: the process has ended, or has become another program.
+fn vanished(pid: ProcessId, error: SelectError) -> Failure {
+    match error {
+        SelectError::Scan { source, .. } if source.raw_os_error() == Some(NO_SUCH_PROCESS) => {
+            LiveError::Ended(pid).into()
+        }
+        error => error.into(),
     }
 }
 

@@ -80,6 +80,7 @@ fn dump(pid: u32, path: &Path) -> Result<Report> {
         snapshot: Wish::Auto,
         clones: 1,
         avoid_outage: false,
+        split: false,
         show_progress: false,
     };
     let reports = capture(ProcessId(pid), &request, &Cancel::listen(Some(Duration::from_secs(60))))?;

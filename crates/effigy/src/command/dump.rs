@@ -93,6 +93,9 @@ fn request(args: &DumpArgs, targets: usize) -> Result<Request, String> {
     }
     kinds.sort_by_key(|kind| kind.size_order());
     kinds.dedup();
+    if args.split {
+        split(&mut kinds, args)?;
+    }
     let output = match &args.output {
         Some(path) if path == Path::new("-") => OutputPlace::Stream,
         path => OutputPlace::Path(path.clone()),
@@ -140,9 +143,26 @@ fn request(args: &DumpArgs, targets: usize) -> Result<Request, String> {
         },
         clones: usize::from(args.clones),
         avoid_outage: args.avoid_outage,
+        split: args.split,
         show_progress: !args.json,
         kinds,
     })
+}
+
+/// A reflection pair is a mini dump and one with memory, of one instant.
+fn split(kinds: &mut Vec<Kind>, args: &DumpArgs) -> Result<(), String> {
+    if !matches!(kinds.as_slice(), [Kind::Full | Kind::MiniPlus]) {
+        return Err("--split writes one dump in two parts: a full or a miniplus one".into());
+    }
+    let by_name = args.output.as_deref().filter(|path| !path.is_dir()).map(effigy_dump::name::format_of);
+    if args.format == Some(FormatArg::Core) || args.format.is_none() && by_name == Some(Format::ElfCore) {
+        return Err("--split is for minidumps; debuggers know no such pair of ELF cores".into());
+    }
+    if args.output.as_deref() == Some(Path::new("-")) {
+        return Err("--split writes three files, which standard output cannot take".into());
+    }
+    kinds.insert(0, Kind::Mini);
+    Ok(())
 }
 
 fn kind_of(kind: KindArg) -> Kind {
