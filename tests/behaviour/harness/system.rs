@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -158,7 +160,17 @@ impl Cgroup {
     pub(crate) fn freeze(&self, frozen: bool) {
         fs::write(self.path.join("cgroup.freeze"), if frozen { "1" } else { "0" }).unwrap();
         while self.is_frozen() != frozen {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Panics unless it is frozen, or soon again: a thread that a tracer lets go needs a moment.
+    #[track_caller]
+    pub(crate) fn await_frozen(&self) {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while !self.is_frozen() {
+            assert!(Instant::now() < deadline, "the group is no longer frozen");
+            sleep(Duration::from_millis(5));
         }
     }
 
