@@ -195,3 +195,31 @@ fn job_control_waits_for_the_target() {
     run.send(Signal::SIGCONT);
     run.wait().expect(0);
 }
+
+/// `--keep-partial` with several kinds, when time runs out before the last is begun: the first is whole, what there is
+/// has its name, and it is said that not all was written.
+#[test]
+fn time_runs_out_between_kinds() {
+    let (dir, target) = (scratch(), Plan::c("big").args(["-m", "256"]).start());
+    let kinds = ["--kind", "mini", "--kind", "miniplus", "--kind", "full"];
+    let before = State::of(target.pid);
+    // A mini dump takes a fraction of a second at the pace of slow-read, and each of the others several.
+    let run = effigy(["dump", &target.pid_text(), "--json", "--timeout", "2", "--keep-partial"])
+        .args(kinds)
+        .args(["-o", "a.dmp"])
+        .dir(dir.path())
+        .env("EFFIGY_FAULT", "slow-read")
+        .run()
+        .expect(6);
+    before.assert_unharmed(Tolerance::STRICT);
+    let written = run.objects();
+    assert!((1..=2).contains(&written.len()), "{} of 3 dumps were written", written.len());
+    let run = run.says(&format!("only {} of 3 dumps were written", written.len()));
+    assert_eq!(dir.path().read_dir().unwrap().count(), written.len(), "files: {}", run.stderr);
+    assert_eq!(written[0]["kind"], "mini");
+    let path = dir.path().join(written[0]["path"].as_str().unwrap());
+    if written.len() == 2 {
+        // Time ran out during the second, so the first has all that a mini dump promises.
+        verify(&Dump::open(&path), target.markers.iter().filter(|marker| marker.name.starts_with("stack.")));
+    }
+}

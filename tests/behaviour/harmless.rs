@@ -24,8 +24,8 @@ fn calls_of(target: &mut Target) -> BTreeMap<String, Vec<u64>> {
     target.ask("report").iter().map(|(name, counts)| (name.clone(), split(counts))).collect()
 }
 
-/// Dumps the target again and again while it is in its calls.
-fn dump_repeatedly(times: usize) -> Option<BTreeMap<String, Vec<u64>>> {
+/// Dumps the target again and again while it is in its calls, every fifth time of the second kind.
+fn dump_repeatedly(times: usize, kinds: [&str; 2], arguments: &[&str]) -> Option<BTreeMap<String, Vec<u64>>> {
     if !is_root() {
         skip("the target unshares its IPC namespace, which is for root");
         return None;
@@ -35,8 +35,8 @@ fn dump_repeatedly(times: usize) -> Option<BTreeMap<String, Vec<u64>>> {
     // One of its threads forks, with signals blocked for that moment; others open files.
     let tolerance = Tolerance { threads: true, children: true, descriptors: true, ..Tolerance::STRICT };
     for round in 0..times {
-        let kind = if round % 5 == 4 { "full" } else { "mini" };
-        let (run, _dump) = dump_with(&target, "dump.core", &["--kind", kind], tolerance);
+        let kind = kinds[usize::from(round % 5 == 4)];
+        let (run, _dump) = dump_with(&target, "dump.core", &[&["--kind", kind], arguments].concat(), tolerance);
         run.expect(0);
         // Not in step with the calls' timeouts.
         sleep(Duration::from_millis(37 + 13 * (round as u64 % 7)));
@@ -45,11 +45,11 @@ fn dump_repeatedly(times: usize) -> Option<BTreeMap<String, Vec<u64>>> {
     Some(calls_of(&mut target))
 }
 
-/// Complaints about the kinds of calls that `wanted` takes.
-fn complaints(calls: &BTreeMap<String, Vec<u64>>, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+/// What went wrong with each kind of call.
+fn complaints(calls: &BTreeMap<String, Vec<u64>>) -> Vec<String> {
     calls
         .iter()
-        .filter(|(name, counts)| wanted(name) && counts[1..5].iter().any(|count| *count > 0))
+        .filter(|(_, counts)| counts[1..5].iter().any(|count| *count > 0))
         .map(|(name, counts)| {
             let [calls, interrupted, wrong, early, late, error] = counts[..] else { panic!("report of {name}") };
             format!("{name}: of {calls} calls {interrupted} EINTR, {wrong} wrong (error {error}), {early} early, {late} late")
@@ -60,19 +60,18 @@ fn complaints(calls: &BTreeMap<String, Vec<u64>>, wanted: impl Fn(&str) -> bool)
 /// Case 38: two dozen kinds of blocking system calls end as they would have without us.
 #[test]
 fn blocking_system_calls() {
-    let Some(calls) = dump_repeatedly(20) else { return };
-    assert!(calls.len() >= 20, "only {} kinds of calls", calls.len());
-    let wrong = complaints(&calls, |name| !NOT_RESTARTED.contains(&name));
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    expect_calls_unharmed(["mini", "full"], &[]);
 }
 
-/// Case 38, for calls with a timeout that the kernel does not start again by itself: EINTR is all that may happen to
-/// them, never a wrong outcome or an early or late return.
-#[test]
-fn calls_with_a_timeout_that_a_stop_interrupts() {
-    let Some(mut calls) = dump_repeatedly(20) else { return };
+/// The same with these arguments.
+#[track_caller]
+pub(crate) fn expect_calls_unharmed(kinds: [&str; 2], arguments: &[&str]) {
+    let Some(mut calls) = dump_repeatedly(20, kinds, arguments) else { return };
+    assert!(calls.len() >= 20, "only {} kinds of calls", calls.len());
+    // With a timeout, EINTR is all that may happen to calls that the kernel does not start again by itself, never a wrong
+    // outcome or an early or late return.
     forgive_interruptions(&mut calls);
-    let wrong = complaints(&calls, |name| NOT_RESTARTED.contains(&name));
+    let wrong = complaints(&calls);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -86,9 +85,15 @@ fn forgive_interruptions(calls: &mut BTreeMap<String, Vec<u64>>) {
 /// Case 38, for the same calls without a timeout: they are never interrupted by us, and always by a signal.
 #[test]
 fn calls_without_a_timeout_are_not_interrupted() {
+    expect_endless_calls_unharmed("mini", &[]);
+}
+
+/// The same with these arguments.
+#[track_caller]
+pub(crate) fn expect_endless_calls_unharmed(kind: &str, arguments: &[&str]) {
     let mut target = Plan::c("forever").start();
     for name in ["dump.core", "dump.dmp", "dump.core", "dump.dmp", "dump.core"] {
-        let (run, _dump) = dump_with(&target, name, &["--kind", "mini"], Tolerance::STRICT);
+        let (run, _dump) = dump_with(&target, name, &[&["--kind", kind], arguments].concat(), Tolerance::STRICT);
         run.expect(0);
     }
     let interruptions = target.ask("report");
@@ -103,9 +108,9 @@ fn heavy_blocking_system_calls() {
     if !heavy() {
         return;
     }
-    let Some(mut calls) = dump_repeatedly(100) else { return };
+    let Some(mut calls) = dump_repeatedly(100, ["mini", "full"], &[]) else { return };
     forgive_interruptions(&mut calls);
-    let wrong = complaints(&calls, |_| true);
+    let wrong = complaints(&calls);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -20,6 +20,7 @@ mod metadata;
 mod namespaces;
 mod oracles;
 mod real_programs;
+mod reflection;
 mod refusals;
 mod special_memory;
 mod threads;

@@ -188,11 +188,7 @@ fn frozen_target_stays_frozen() {
         let dump = dump.unwrap();
         verify(&dump, &target.markers);
         expect_all_threads(&dump, &target);
-        let deadline = std::time::Instant::now() + Duration::from_secs(3);
-        while !group.is_frozen() {
-            assert!(std::time::Instant::now() < deadline, "the group is no longer frozen");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        group.await_frozen();
     }
     group.freeze(false);
 }

@@ -18,7 +18,7 @@ pub(crate) fn compile(name: &str, extra: &[&str]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (FLAGS, extra).hash(&mut hasher);
     fs::read(&source).unwrap().hash(&mut hasher);
-    fs::read(source_dir().join("target.h")).unwrap().hash(&mut hasher);
+    headers().for_each(|header| fs::read(header).unwrap().hash(&mut hasher));
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("target-{:016x}", hasher.finish()));
     let program = dir.join(name);
     if program.exists() {
@@ -38,4 +38,12 @@ pub(crate) fn compile(name: &str, extra: &[&str]) -> PathBuf {
     assert!(output.status.success(), "gcc failed on {name}: {}", String::from_utf8_lossy(&output.stderr));
     fs::rename(&unfinished, &program).unwrap();
     program
+}
+
+/// What sources include, in a fixed order.
+fn headers() -> impl Iterator<Item = PathBuf> {
+    let mut headers: Vec<_> = source_dir().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    headers.retain(|path| path.extension().is_some_and(|ending| ending == "h"));
+    headers.sort();
+    headers.into_iter()
 }

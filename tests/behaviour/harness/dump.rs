@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 use minidump::{
-    Minidump, MinidumpMemory64List, MinidumpMemoryList, MinidumpThreadList, MinidumpThreadNames, UnifiedMemoryList,
+    Minidump, MinidumpMemory64List, MinidumpMemoryList, MinidumpRawContext, MinidumpSystemInfo, MinidumpThreadList,
+    MinidumpThreadNames, UnifiedMemoryList,
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Core, Run, State, Target, Tolerance, effigy, scratch};
+use super::{Core, NT_PRSTATUS, Run, State, Target, Tolerance, effigy, scratch};
 
 /// A dump, taken or found.
 pub(crate) struct Dump {
@@ -26,6 +27,15 @@ pub(crate) struct Dump {
 enum Content {
     Core(Box<Core>),
     Minidump(Box<Minidump<'static, Vec<u8>>>),
+}
+
+/// Registers of a thread on x86-64, as many as tests look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Registers {
+    pub(crate) r12: u64,
+    pub(crate) r15: u64,
+    pub(crate) sp: u64,
+    pub(crate) pc: u64,
 }
 
 /// An ELF core of the target, which must come out complete and leave the target unharmed.
@@ -67,7 +77,6 @@ impl Dump {
     }
 
     /// The same, with what `--json` told of it.
-    #[cfg(feature = "fault-injection")]
     pub(crate) fn with_json(mut self, json: Value) -> Self {
         self.json = json;
         self
@@ -126,6 +135,14 @@ impl Dump {
         threads
     }
 
+    /// Registers of a thread, if the dump has them.
+    pub(crate) fn registers(&self, tid: u32) -> Option<Registers> {
+        match &self.content {
+            Content::Core(core) => core_registers(core, tid),
+            Content::Minidump(minidump) => minidump_registers(minidump, tid),
+        }
+    }
+
     /// Name of a thread in a minidump.
     pub(crate) fn thread_name(&self, tid: u32) -> Option<String> {
         let names = self.minidump().get_stream::<MinidumpThreadNames>().ok()?;
@@ -175,6 +192,26 @@ fn minidump_memory(dump: &Minidump<'static, Vec<u8>>, address: u64, length: usiz
         bytes.extend_from_slice(&part[..part.len().min(length - bytes.len())]);
     }
     Some(bytes)
+}
+
+fn core_registers(core: &Core, tid: u32) -> Option<Registers> {
+    // struct elf_prstatus: pr_pid at 32, pr_reg, the words of struct user_regs_struct, at 112.
+    let word = |status: &[u8], at: usize| u64::from_le_bytes(status[at..at + 8].try_into().unwrap());
+    let status = core.notes_of("CORE", NT_PRSTATUS).find(|status| status[32..36] == tid.to_le_bytes())?;
+    let register = |index: usize| word(status, 112 + 8 * index);
+    Some(Registers { r15: register(0), r12: register(3), pc: register(16), sp: register(19) })
+}
+
+fn minidump_registers(minidump: &Minidump<'static, Vec<u8>>, tid: u32) -> Option<Registers> {
+    let system = minidump.get_stream::<MinidumpSystemInfo>().ok()?;
+    let threads = minidump.get_stream::<MinidumpThreadList<'_>>().ok()?;
+    let thread = threads.threads.iter().find(|thread| thread.raw.thread_id == tid)?;
+    match &thread.context(&system, None)?.raw {
+        MinidumpRawContext::Amd64(context) => {
+            Some(Registers { r12: context.r12, r15: context.r15, sp: context.rsp, pc: context.rip })
+        }
+        _ => None,
+    }
 }
 
 /// Bytes that a file takes on disk.

@@ -6,6 +6,7 @@ mod compile;
 mod dump;
 mod elf;
 mod heartbeat;
+mod mappings;
 mod marker;
 mod oracle;
 mod run;
@@ -18,12 +19,13 @@ pub(crate) use backtrace::{
     stackwalk,
 };
 pub(crate) use compile::{compile, source_dir};
-pub(crate) use dump::{Dump, disk_bytes, dump_core, dump_minidump, dump_with, file_contains};
+pub(crate) use dump::{Dump, Registers, disk_bytes, dump_core, dump_minidump, dump_with, file_contains};
 pub(crate) use elf::{Core, NT_PRSTATUS};
 pub(crate) use heartbeat::Heartbeat;
+pub(crate) use mappings::{Mappings, watched};
 pub(crate) use marker::{Marker, MarkerKind, verify, verify_absent};
 pub(crate) use oracle::{heavy, oracle, skip};
 pub(crate) use run::{Effigy, Run, effigy};
-pub(crate) use state::{State, Tolerance, alive, status_field, thread_states};
+pub(crate) use state::{State, Tolerance, alive, status_field, thread_states, twins_of};
 pub(crate) use system::{Cgroup, MachineLock, Mounted, Setting, Swap, is_root, scratch};
 pub(crate) use target::{Plan, Target};

@@ -89,7 +89,6 @@ impl Effigy {
         self
     }
 
-    #[cfg(feature = "fault-injection")]
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self

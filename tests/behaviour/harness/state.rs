@@ -27,16 +27,20 @@ pub(crate) struct Tolerance {
     pub(crate) descriptors: bool,
     /// Children come and go.
     pub(crate) children: bool,
+    /// Threads wait for locks of the kernel, such as that of the mappings, and are seen in state D then.
+    pub(crate) locks: bool,
     /// Growth of the resident size.
     pub(crate) growth_kib: u64,
 }
 
 impl Tolerance {
     /// Nothing may change; the resident size by 2 MiB.
-    pub(crate) const STRICT: Self = Self { threads: false, descriptors: false, children: false, growth_kib: 2048 };
+    pub(crate) const STRICT: Self =
+        Self { threads: false, descriptors: false, children: false, locks: false, growth_kib: 2048 };
 
     /// A program with a life of its own.
-    pub(crate) const LIVELY: Self = Self { threads: true, descriptors: true, children: true, growth_kib: 64 * 1024 };
+    pub(crate) const LIVELY: Self =
+        Self { threads: true, descriptors: true, children: true, locks: false, growth_kib: 64 * 1024 };
 }
 
 impl State {
@@ -105,7 +109,7 @@ impl State {
     fn compare_threads(&self, after: &Self, tolerance: Tolerance, wrong: &mut Vec<String>) {
         for (tid, letter) in &self.letters {
             match after.letters.get(tid) {
-                Some(now) if class(*now) == class(*letter) => {}
+                Some(now) if class(*now, tolerance) == class(*letter, tolerance) => {}
                 Some(now) => wrong.push(format!("thread {tid} was in state {letter} and is in {now}")),
                 None if tolerance.threads => {}
                 None => wrong.push(format!("thread {tid} is gone")),
@@ -121,9 +125,9 @@ impl State {
     }
 }
 
-/// A running thread is seen as R or S by turns, and as D while a page comes in from disk; an idle kernel-side one as I.
-fn class(letter: char) -> char {
-    if letter == 'S' { 'R' } else { letter }
+/// A running thread is seen as R or S by turns, and as D while it waits for a lock of the kernel.
+fn class(letter: char, tolerance: Tolerance) -> char {
+    if letter == 'S' || letter == 'D' && tolerance.locks { 'R' } else { letter }
 }
 
 fn note<T: PartialEq + std::fmt::Debug>(wrong: &mut Vec<String>, what: &str, before: &T, after: &T) {
@@ -189,4 +193,22 @@ fn descriptors_of(pid: i32) -> BTreeMap<String, String> {
             Some((entry.file_name().into_string().ok()?, link.to_string_lossy().into_owned()))
         })
         .collect()
+}
+
+/// Processes that run with a copy of this one's memory: its own forks, and children that somebody else made it have. They
+/// are known by their addresses, which are random and stay what they were in a copy; zombies have none.
+pub(crate) fn twins_of(pid: i32) -> Vec<i32> {
+    let own = addresses_of(pid);
+    let Ok(dir) = Path::new("/proc").read_dir() else { return Vec::new() };
+    let pids = dir.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|other| *other != pid && own.is_some() && addresses_of(*other) == own && alive(*other)).collect()
+}
+
+/// startstack, start_brk, arg_start and env_start of proc_pid_stat(5): fields 28, 47, 48 and 50.
+fn addresses_of(pid: i32) -> Option<[u64; 4]> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3)?.parse().ok();
+    // All zero where there is no memory (any more), or none that we may look at.
+    Some([field(28)?, field(47)?, field(48)?, field(50)?]).filter(|addresses| addresses[0] > 1)
 }

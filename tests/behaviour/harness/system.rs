@@ -1,8 +1,11 @@
-//! Things of the whole machine that a test borrows and gives back, also when it panics.
+//! Things of the whole machine that a test borrows and gives back, also when it panics or is killed.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -27,25 +30,46 @@ impl MachineLock {
     }
 }
 
-/// A kernel setting raised for a while.
+/// A shell script that runs when this is dropped, and also when this process ends without dropping it: a test that takes
+/// too long is ended with all its process group, by signals that no destructor sees.
+struct Undo {
+    shell: Child,
+    /// Closed when this process ends, however that comes about; the shell waits for it.
+    alive: Option<ChildStdin>,
+}
+
+impl Undo {
+    /// `$1` of the script is `path`, `$2` is `value`.
+    fn by(script: &str, path: &Path, value: &str) -> Option<Self> {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("trap '' HUP INT TERM; read -r line; {script}"), "undo"]).arg(path).arg(value);
+        // In a group of its own, where signals to the group of the test do not reach it.
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let mut shell = command.spawn().ok()?;
+        let alive = shell.stdin.take();
+        Some(Self { shell, alive })
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        drop(self.alive.take());
+        let _ = self.shell.wait();
+    }
+}
+
+/// A kernel setting changed for a while.
 pub(crate) struct Setting {
-    path: PathBuf,
-    before: String,
+    _undo: Undo,
 }
 
 impl Setting {
     /// Sets it; `None` when the system does not let us.
     pub(crate) fn set(path: &str, value: &str) -> Option<Self> {
         let before = fs::read_to_string(path).ok()?;
+        let undo = Undo::by("printf %s \"$2\" > \"$1\"", Path::new(path), before.trim())?;
         fs::write(path, value).ok()?;
-        let setting = Self { path: path.into(), before };
-        (fs::read_to_string(path).ok()?.trim() == value).then_some(setting)
-    }
-}
-
-impl Drop for Setting {
-    fn drop(&mut self) {
-        let _ = fs::write(&self.path, &self.before);
+        (fs::read_to_string(path).ok()?.trim() == value).then_some(Self { _undo: undo })
     }
 }
 
@@ -98,52 +122,69 @@ impl Drop for Swap {
     }
 }
 
-/// A control group (version 2) of our own.
-pub(crate) struct Cgroup(PathBuf);
+/// Lets go, moves away and removes what is in a control group, and the group.
+const REMOVE_GROUP: &str = r#"
+echo 0 > "$1/cgroup.freeze"
+for pid in $(cat "$1/cgroup.procs"); do echo "$pid" > "$1/../cgroup.procs"; done
+tries=0
+while [ -d "$1" ] && ! rmdir "$1" && [ "$tries" -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done"#;
+
+/// A control group of our own.
+pub(crate) struct Cgroup {
+    path: PathBuf,
+    _undo: Undo,
+}
 
 impl Cgroup {
-    /// `None` when there is no writable hierarchy.
+    /// One of version 2; `None` when there is no writable hierarchy.
     pub(crate) fn new(name: &str) -> Option<Self> {
-        let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-        let root = mounts.lines().find_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
-            [_, at, "cgroup2", ..] => Some(PathBuf::from(at)),
-            _ => None,
-        })?;
+        Self::below(&hierarchies(|kind, _| kind == "cgroup2").pop()?, name)
+    }
+
+    fn below(root: &Path, name: &str) -> Option<Self> {
         let path = root.join(format!("effigy-{name}-{}", std::process::id()));
+        let undo = Undo::by(REMOVE_GROUP, &path, "")?;
         fs::create_dir(&path).ok()?;
-        Some(Self(path))
+        Some(Self { path, _undo: undo })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub(crate) fn add(&self, pid: i32) {
-        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+        fs::write(self.path.join("cgroup.procs"), pid.to_string()).unwrap();
     }
 
     /// Stops (or lets go) everything in it and waits until that is so.
     pub(crate) fn freeze(&self, frozen: bool) {
-        fs::write(self.0.join("cgroup.freeze"), if frozen { "1" } else { "0" }).unwrap();
+        fs::write(self.path.join("cgroup.freeze"), if frozen { "1" } else { "0" }).unwrap();
         while self.is_frozen() != frozen {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Panics unless it is frozen, or soon again: a thread that a tracer lets go needs a moment.
+    #[track_caller]
+    pub(crate) fn await_frozen(&self) {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while !self.is_frozen() {
+            assert!(Instant::now() < deadline, "the group is no longer frozen");
+            sleep(Duration::from_millis(5));
         }
     }
 
     pub(crate) fn is_frozen(&self) -> bool {
-        fs::read_to_string(self.0.join("cgroup.events")).unwrap().contains("frozen 1")
+        fs::read_to_string(self.path.join("cgroup.events")).unwrap().contains("frozen 1")
     }
 }
 
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        let _ = fs::write(self.0.join("cgroup.freeze"), "0");
-        let members = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
-        if let Some(parent) = self.0.parent() {
-            for pid in members.lines() {
-                let _ = fs::write(parent.join("cgroup.procs"), pid);
-            }
-        }
-        let _ = fs::remove_dir(&self.0);
-    }
+/// Mount points of the control group hierarchies that `wanted` takes by type and options.
+fn hierarchies(wanted: impl Fn(&str, &str) -> bool) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let fields = |line: &'_ str| -> Option<PathBuf> {
+        let [_, at, kind, options, ..] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
+        wanted(kind, options).then(|| PathBuf::from(at))
+    };
+    mounts.lines().filter_map(fields).collect()
 }

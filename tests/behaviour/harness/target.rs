@@ -19,7 +19,8 @@ use super::{Marker, compile};
 /// A target to be started.
 pub(crate) struct Plan {
     command: Command,
-    wrapped: bool,
+    /// The program that a wrapper runs.
+    wrapped: Option<PathBuf>,
     patience: Duration,
 }
 
@@ -51,14 +52,14 @@ impl Plan {
 
     /// Any program that speaks as the targets do.
     pub(crate) fn program(path: impl AsRef<OsStr>) -> Self {
-        Self { command: Command::new(path), wrapped: false, patience: Duration::from_secs(90) }
+        Self { command: Command::new(path), wrapped: None, patience: Duration::from_secs(90) }
     }
 
     /// A C target run by another program, such as `unshare`; its process id is found among the descendants.
     pub(crate) fn by(wrapper: &[&str], program: &Path) -> Self {
         let mut command = Command::new(wrapper[0]);
         command.args(&wrapper[1..]).arg(program);
-        Self { command, wrapped: true, patience: Duration::from_secs(90) }
+        Self { command, wrapped: Some(program.to_owned()), patience: Duration::from_secs(90) }
     }
 
     pub(crate) fn args<I>(mut self, arguments: I) -> Self
@@ -106,11 +107,11 @@ impl Plan {
 
     /// Starts it and waits for a line that `is_ready` knows.
     pub(crate) fn start_until(self, is_ready: impl Fn(&str) -> bool) -> Target {
-        let (patience, wrapped) = (self.patience, self.wrapped);
+        let (patience, wrapped) = (self.patience, self.wrapped.clone());
         let mut target = self.spawn();
         target.await_ready(patience, is_ready);
-        if wrapped {
-            target.pid = last_descendant(target.pid);
+        if let Some(program) = wrapped {
+            target.pid = descendant(target.pid, &program);
         }
         target
     }
@@ -237,6 +238,9 @@ fn split_pair(pair: &str) -> Option<(String, String)> {
     pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
-fn last_descendant(pid: i32) -> i32 {
-    children_of(pid).first().map_or(pid, |child| last_descendant(*child))
+/// The first in the line of descent that runs this program; it may have children that do so too.
+fn descendant(pid: i32, program: &Path) -> i32 {
+    let runs = std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program);
+    let child = children_of(pid).first().copied();
+    child.filter(|_| !runs).map_or(pid, |child| descendant(child, program))
 }
