@@ -185,13 +185,23 @@ impl Injection {
     }
 
     /// Makes a call with a child that an earlier call has made and that stands still.
-    pub(super) fn call_in_child(&self, child: u32, call: Call) -> Result<i64, Refused> {
+    pub(super) fn ask_child(&self, child: u32, call: Call) -> Result<Reached, Refused> {
         trace::set_registers(child, &self.registers(call, self.frames.child_stack))
             .map_err(|errno| Refused::new(format!("setting a child's registers: {errno}")))?;
-        match run_call(child)? {
+        run_call(child)
+    }
+
+    /// The same with a call that makes no process.
+    pub(super) fn call_in_child(&self, child: u32, call: Call) -> Result<i64, Refused> {
+        match self.ask_child(child, call)? {
             Reached::Returned(value) => Ok(value),
             Reached::Made(_) => Err(Refused::new("a process appeared that was not asked for")),
         }
+    }
+
+    /// Goes on with a child's call that has made a process.
+    pub(super) fn complete_child(&self, child: u32) -> Result<(), Refused> {
+        run_on(child).map(drop)
     }
 
     /// Has a child end that stands still.

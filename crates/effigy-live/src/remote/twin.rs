@@ -1,9 +1,13 @@
 //! The twin: a copy-on-write child of the target that never runs.
 //!
-//! It is made by a `clone` call of one of the target's threads while all stand still, is traced and stopped from its
-//! first moment on, dies with effigy (`PTRACE_O_EXITKILL`), and sends its parent no signal when it does (exit signal 0).
-//! Should effigy die before it can say so to the kernel, the twin is let go and ends by itself: the only thing its
-//! registers lead to is `exit`.
+//! It is made by `clone` while all threads of the target stand still, is traced and stopped from its first moment on, and
+//! dies with effigy (`PTRACE_O_EXITKILL`). Should effigy die before it can say so to the kernel, the twin is let go and
+//! ends by itself: the only thing its registers lead to is `exit`.
+//!
+//! It is no child of the target but an orphan: the target's thread makes a go-between, which shares its memory, and that
+//! makes the twin and ends. So the target has no child that it did not make, gets no SIGCHLD, and whoever collects orphans
+//! collects the twin. Where that is the target itself (it is the first process of its namespace, or a subreaper), the twin
+//! is its child, with exit signal 0, and effigy has it collected.
 //!
 //! It shares the target's table of descriptors rather than having its own: a copy would keep sockets and pipes open that
 //! the target closes while the dump is written.
@@ -12,14 +16,15 @@ use effigy_process::AddressRange;
 
 use super::Refused;
 use crate::procfs::ProcDir;
+use crate::snapshot::Mark;
 
 /// A twin that stands still.
 #[derive(Clone, Debug)]
 pub struct Twin {
     /// Its id, as we see it.
     pub id: u32,
-    /// Its id as the target sees it.
-    pub(crate) inner_id: u32,
+    /// Its id as the target sees it, when it is the target's child; an orphan is not the target's to collect.
+    pub(crate) inner_id: Option<u32>,
     /// A piece of stack that was in use for making the twin, and the bytes that belong there.
     pub(crate) overwritten: (AddressRange, Vec<u8>),
 }
@@ -58,18 +63,25 @@ pub(crate) fn leftovers(dir: &ProcDir) -> Vec<u32> {
     found
 }
 
-/// Twins of the target that other effigies hold at the moment.
+/// Twins of the target that effigies hold at the moment: processes that run what it runs, laid out as it is (the kernel
+/// chooses that at random), and that a thread of effigy's traces.
 pub(crate) fn others(dir: &ProcDir) -> usize {
     let status = |id: u32| {
-        let dir = ProcDir::open(effigy_process::ProcessId(id)).ok()?;
-        Some(crate::procfs::Status::parse(&dir.read("status").ok()?))
+        let text = std::fs::read(format!("/proc/{id}/status")).ok()?;
+        Some(crate::procfs::Status::parse(&text))
     };
-    let is_twin = |child: u32| {
-        let tracer = status(child)?.tracer();
-        let tracer = status(tracer)?;
-        (tracer.get("Name")? == "tracer" || tracer.get("Name")? == "effigy").then_some(())
+    let mark = Mark::read(dir);
+    let is_twin = |id: u32| {
+        let tracer = status(id)?.tracer();
+        if id == dir.id().0 || tracer == 0 || status(tracer)?.get("Name")? != "tracer" {
+            return None;
+        }
+        let twin = ProcDir::open(effigy_process::ProcessId(id)).ok()?;
+        (Mark::read(&twin) == mark).then_some(())
     };
-    children(dir).into_iter().filter(|child| is_twin(*child).is_some()).count()
+    let names = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let ids = names.filter_map(|name| name.to_str()?.parse::<u32>().ok());
+    ids.filter(|id| is_twin(*id).is_some()).count()
 }
 
 /// Children of all threads, by their ids as we see them.
@@ -94,18 +106,27 @@ fn inner_id(target: &ProcDir, child: &ProcDir) -> Option<u32> {
 
 #[cfg(target_arch = "x86_64")]
 mod made {
+    use std::os::unix::fs::FileExt;
     use std::time::{Duration, Instant};
 
     use effigy_process::ProcessId;
     use nix::sys::signal::Signal;
 
     use super::{Refused, Twin, leftovers};
-    use crate::procfs::ProcDir;
+    use crate::procfs::{ProcDir, Status};
     use crate::remote::Place;
     use crate::remote::injection::{Call, Injection, Reached, filter_option, pause};
     use crate::stop::wait::{Stop, Waited, wait};
     use crate::{inject, trace};
 
+    /// Share the table of descriptors; no signal at the end.
+    const FLAGS: u64 = libc::CLONE_FILES.unsigned_abs() as u64;
+    /// Share the memory too, and have the maker wait for the end.
+    const GO_BETWEEN: u64 = (libc::CLONE_VM | libc::CLONE_VFORK).unsigned_abs() as u64;
+    const GET_SUBREAPER: u64 = libc::PR_GET_CHILD_SUBREAPER.unsigned_abs() as u64;
+    /// `ERESTARTNOINTR` of include/linux/errno.h.
+    const TRY_AGAIN: i64 = -513;
+    const MOST_TRIES: u32 = 5;
     /// How long a child may take to stand still or to be gone.
     const LONGEST: Duration = Duration::from_secs(5);
     /// Wait for any kind of child, without waiting: `__WALL | WNOHANG`.
@@ -116,11 +137,21 @@ mod made {
         if inject::hit(inject::NO_CLONE) {
             return Err(Refused::new("clone: EAGAIN (injected)"));
         }
-        let flags = u64::from(libc::CLONE_FILES.unsigned_abs());
-        let calls = [Call(libc::SYS_clone, [flags, 0, 0, 0, 0, 0]), wait_for(0)];
+        let calls = [
+            Call(libc::SYS_clone, [FLAGS, 0, 0, 0, 0, 0]),
+            Call(libc::SYS_clone, [FLAGS | GO_BETWEEN, 0, 0, 0, 0, 0]),
+            Call(libc::SYS_prctl, [GET_SUBREAPER, 0, 0, 0, 0, 0]),
+            wait_for(0),
+        ];
         let tid = best(threads, place, &calls)?;
-        let injection = Injection::begin(tid, place, libc::PTRACE_O_TRACECLONE | filter_option(place, tid))?;
-        let made = clone_with(&injection, flags);
+        let filter = filter_option(place, tid);
+        let options = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEVFORK | filter;
+        let injection = Injection::begin(tid, place, options)?;
+        let made = if collects_orphans(&injection, place)? {
+            child_of(&injection).map(|(id, inner)| (id, Some(inner)))
+        } else {
+            orphan_of(&injection, filter).map(|id| (id, None))
+        };
         let overwritten = injection.overwritten();
         let overwritten = (overwritten.0, overwritten.1.to_vec());
         let given_back = injection.finish();
@@ -129,10 +160,31 @@ mod made {
         if given_back { Ok(twin) } else { Err(Refused::new("the process ended")) }
     }
 
-    fn clone_with(injection: &Injection, flags: u64) -> Result<(u32, u32), Refused> {
+    /// Whether orphans become children of the target.
+    fn collects_orphans(injection: &Injection, place: Place<'_>) -> Result<bool, Refused> {
+        let status = Status::parse(&place.dir.read("status").unwrap_or_default());
+        if status.numbers("NSpid").last() == Some(&1) {
+            return Ok(true);
+        }
+        let at = injection.scratch();
+        match injection.call(Call(libc::SYS_prctl, [GET_SUBREAPER, at.0, 0, 0, 0, 0]))? {
+            Reached::Returned(0) => {}
+            Reached::Returned(error) => return Err(refused("prctl", error)),
+            Reached::Made(_) => return Err(Refused::new("a process appeared that was not asked for")),
+        }
+        let mut answer = [0; 4];
+        injection
+            .mem()
+            .read_exact_at(&mut answer, at.0)
+            .map_err(|error| Refused::new(format!("reading the stack: {error}")))?;
+        Ok(answer != [0; 4])
+    }
+
+    /// Makes the twin as the target's child; also its id as the target sees it.
+    fn child_of(injection: &Injection) -> Result<(u32, u32), Refused> {
         // The kernel refuses with ERESTARTNOINTR while some stop is pending; that passes.
-        for _ in 0..5 {
-            let call = Call(libc::SYS_clone, [flags, injection.child_stack(), 0, 0, 0, 0]);
+        for _ in 0..MOST_TRIES {
+            let call = Call(libc::SYS_clone, [FLAGS, injection.child_stack(), 0, 0, 0, 0]);
             match injection.call(call)? {
                 Reached::Made(child) => {
                     bind(child)?;
@@ -140,7 +192,47 @@ mod made {
                     let inner = u32::try_from(inner).map_err(|_| Refused::new("clone gave no id"))?;
                     return Ok((child, inner));
                 }
-                Reached::Returned(-513) => {}
+                Reached::Returned(TRY_AGAIN) => {}
+                Reached::Returned(error) => return Err(refused("clone", error)),
+            }
+        }
+        Err(refused("clone", -i64::from(libc::EAGAIN)))
+    }
+
+    /// Makes the twin as an orphan.
+    fn orphan_of(injection: &Injection, filter: i32) -> Result<u32, Refused> {
+        for _ in 0..MOST_TRIES {
+            let call = Call(libc::SYS_clone, [FLAGS | GO_BETWEEN, injection.child_stack(), 0, 0, 0, 0]);
+            match injection.call(call)? {
+                Reached::Made(between) => {
+                    let twin = hold(between, libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACECLONE | filter)
+                        .and_then(|()| twin_of(injection, between));
+                    // Its end lets the target's thread return from its call.
+                    injection.end_child(between)?;
+                    let inner = injection.complete()?;
+                    if let Ok(inner) = u32::try_from(inner) {
+                        injection.call(wait_for(inner))?;
+                    }
+                    return twin;
+                }
+                Reached::Returned(TRY_AGAIN) => {}
+                Reached::Returned(error) => return Err(refused("clone", error)),
+            }
+        }
+        Err(refused("clone", -i64::from(libc::EAGAIN)))
+    }
+
+    /// Has the go-between make the twin. Both start with the same stack pointer: the twin has its own copy of the stack.
+    fn twin_of(injection: &Injection, between: u32) -> Result<u32, Refused> {
+        let call = Call(libc::SYS_clone, [FLAGS, injection.child_stack(), 0, 0, 0, 0]);
+        for _ in 0..MOST_TRIES {
+            match injection.ask_child(between, call)? {
+                Reached::Made(twin) => {
+                    bind(twin)?;
+                    injection.complete_child(between)?;
+                    return Ok(twin);
+                }
+                Reached::Returned(TRY_AGAIN) => {}
                 Reached::Returned(error) => return Err(refused("clone", error)),
             }
         }

@@ -19,6 +19,7 @@ use effigy_process::{
 };
 
 pub use live::{CopyError, Frozen, Precopy};
+pub(crate) use prelude::Mark;
 pub use prelude::{Prelude, PreludeOptions};
 
 use known::Known;

@@ -39,7 +39,8 @@ impl ThreadSet {
             // The target has ended, and whoever inherits its children collects them.
             return Ok(Duration::ZERO);
         }
-        let inner = twin.inner_id;
+        // An orphan is collected by whoever collects orphans.
+        let Some(inner) = twin.inner_id else { return Ok(Duration::ZERO) };
         self.with_one(code, &|| false, |threads, place| reap_twin(inner, threads, place)).map(|(_, paused)| paused)
     }
 
