@@ -3,6 +3,7 @@
 
 mod counters;
 mod instant;
+mod killed;
 mod structures;
 mod unharmed;
 
