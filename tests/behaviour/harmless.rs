@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Heartbeat, Plan, State, Target, Tolerance, alive, dump_core, dump_with, effigy, heavy, is_root, scratch, skip,
+    Heartbeat, Plan, State, Tolerance, alive, dump_core, dump_with, effigy, heavy, is_root, scratch, skip,
     status_field, verify,
 };
 
@@ -19,13 +19,25 @@ const NOT_RESTARTED: [&str; 6] =
     ["epoll_wait", "epoll_pwait", "recv_timeout", "semtimedop", "sigtimedwait", "io_uring"];
 
 /// Calls, interruptions, wrong outcomes, early and very late returns, last error of each kind of system call.
-fn calls_of(target: &mut Target) -> BTreeMap<String, Vec<u64>> {
+type Calls = BTreeMap<String, Vec<u64>>;
+
+/// Takes the calls out of what a target reports.
+fn calls_in(report: &BTreeMap<String, String>) -> Calls {
     let split = |counts: &str| counts.split('/').map(|count| count.parse().unwrap_or(0)).collect();
-    target.ask("report").iter().map(|(name, counts)| (name.clone(), split(counts))).collect()
+    let calls = report.iter().filter(|(_, counts)| counts.matches('/').count() == 5);
+    calls.map(|(name, counts)| (name.clone(), split(counts))).collect()
+}
+
+/// What went wrong with the calls of a target that reports them, but for the interruptions that a tracer cannot help.
+pub(crate) fn complaints_of_calls(report: &BTreeMap<String, String>) -> Vec<String> {
+    let mut calls = calls_in(report);
+    assert!(calls.len() >= 20, "only {} kinds of calls", calls.len());
+    forgive_interruptions(&mut calls);
+    complaints(&calls)
 }
 
 /// Dumps the target again and again while it is in its calls, every fifth time of the second kind.
-fn dump_repeatedly(times: usize, kinds: [&str; 2], arguments: &[&str]) -> Option<BTreeMap<String, Vec<u64>>> {
+fn dump_repeatedly(times: usize, kinds: [&str; 2], arguments: &[&str]) -> Option<BTreeMap<String, String>> {
     if !is_root() {
         skip("the target unshares its IPC namespace, which is for root");
         return None;
@@ -42,11 +54,11 @@ fn dump_repeatedly(times: usize, kinds: [&str; 2], arguments: &[&str]) -> Option
         sleep(Duration::from_millis(37 + 13 * (round as u64 % 7)));
     }
     sleep(Duration::from_millis(500));
-    Some(calls_of(&mut target))
+    Some(target.ask("report"))
 }
 
 /// What went wrong with each kind of call.
-fn complaints(calls: &BTreeMap<String, Vec<u64>>) -> Vec<String> {
+fn complaints(calls: &Calls) -> Vec<String> {
     calls
         .iter()
         .filter(|(_, counts)| counts[1..5].iter().any(|count| *count > 0))
@@ -66,17 +78,14 @@ fn blocking_system_calls() {
 /// The same with these arguments.
 #[track_caller]
 pub(crate) fn expect_calls_unharmed(kinds: [&str; 2], arguments: &[&str]) {
-    let Some(mut calls) = dump_repeatedly(20, kinds, arguments) else { return };
-    assert!(calls.len() >= 20, "only {} kinds of calls", calls.len());
-    // With a timeout, EINTR is all that may happen to calls that the kernel does not start again by itself, never a wrong
-    // outcome or an early or late return.
-    forgive_interruptions(&mut calls);
-    let wrong = complaints(&calls);
+    let Some(report) = dump_repeatedly(20, kinds, arguments) else { return };
+    let wrong = complaints_of_calls(&report);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Takes the interruptions, and the last error where that was one, out of the report on calls that get them.
-fn forgive_interruptions(calls: &mut BTreeMap<String, Vec<u64>>) {
+/// Takes the interruptions out of the report on calls with a timeout that the kernel does not start again by itself: EINTR is
+/// all that may happen to them, never a wrong outcome or an early or late return.
+fn forgive_interruptions(calls: &mut Calls) {
     for (_, counts) in calls.iter_mut().filter(|(name, _)| NOT_RESTARTED.contains(&name.as_str())) {
         counts[1] = 0;
     }
@@ -108,9 +117,8 @@ fn heavy_blocking_system_calls() {
     if !heavy() {
         return;
     }
-    let Some(mut calls) = dump_repeatedly(100, ["mini", "full"], &[]) else { return };
-    forgive_interruptions(&mut calls);
-    let wrong = complaints(&calls);
+    let Some(report) = dump_repeatedly(100, ["mini", "full"], &[]) else { return };
+    let wrong = complaints_of_calls(&report);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -158,13 +158,19 @@ fn backtrace_of_a_stopped_target() {
 /// Case 30: vector registers, in a thread that runs and in one that sleeps in a system call.
 #[test]
 fn vector_registers() {
+    expect_vector_registers(&[]);
+}
+
+/// The same with these arguments.
+#[track_caller]
+pub(crate) fn expect_vector_registers(arguments: &[&str]) {
     let Some(gdb) = oracle("gdb") else { return };
     let target = Plan::c("avx").start();
     if target.is_unsupported() {
         return skip("the processor has no AVX2");
     }
     let wide = target.number("wide") != 0;
-    let dump = dump_core(&target, &[]);
+    let dump = dump_core(&target, arguments);
     for thread in ["spinner", "sleeper"] {
         let find = format!("thread find {}", target.number(thread));
         let number = gdb_thread_number(&gdb_commands(&gdb, &target.exe(), &dump.path, &[&find]));

@@ -195,13 +195,30 @@ fn descriptors_of(pid: i32) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Processes that run with a copy of this one's memory: its own forks, and children that somebody else made it have. They
-/// are known by their addresses, which are random and stay what they were in a copy; zombies have none.
+/// What a process has in common with those that run with a copy of its memory, its own forks and children that somebody else
+/// made it have: addresses that are random, and stay what they were in a copy. Zombies have none.
+pub(crate) struct Likeness {
+    pid: i32,
+    addresses: Option<[u64; 4]>,
+}
+
+impl Likeness {
+    pub(crate) fn of(pid: i32) -> Self {
+        Self { pid, addresses: addresses_of(pid) }
+    }
+
+    /// The other processes that are so.
+    pub(crate) fn others(&self) -> Vec<i32> {
+        let Ok(dir) = Path::new("/proc").read_dir() else { return Vec::new() };
+        let pids = dir.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let is_copy = |pid: &i32| *pid != self.pid && self.addresses.is_some() && addresses_of(*pid) == self.addresses;
+        pids.filter(is_copy).filter(|pid| alive(*pid)).collect()
+    }
+}
+
+/// Processes that run with a copy of this one's memory now.
 pub(crate) fn twins_of(pid: i32) -> Vec<i32> {
-    let own = addresses_of(pid);
-    let Ok(dir) = Path::new("/proc").read_dir() else { return Vec::new() };
-    let pids = dir.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|other| *other != pid && own.is_some() && addresses_of(*other) == own && alive(*other)).collect()
+    Likeness::of(pid).others()
 }
 
 /// startstack, start_brk, arg_start and env_start of proc_pid_stat(5): fields 28, 47, 48 and 50.

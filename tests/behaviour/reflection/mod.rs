@@ -2,7 +2,9 @@
 //! and `clone`), held to the same truth and the same harmlessness as those for which it stands still throughout.
 
 mod counters;
+mod equality;
 mod instant;
+mod killed;
 mod structures;
 mod unharmed;
 

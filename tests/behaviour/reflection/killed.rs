@@ -1,0 +1,444 @@
+//! effigy is killed, cancelled or fails in the middle of a dump, in every mode and at every step of it: the target runs on,
+//! correct and untraced, without a running twin, without watched pages, without descriptors that are not its own.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::{Mode, expect_mode_or_reason, modes};
+use crate::harmless::complaints_of_calls;
+use crate::harness::{
+    Dump, Effigy, Likeness, Mappings, Plan, Run, State, Target, Tolerance, alive, effigy, heavy, is_root, scratch,
+    skip, twins_of, verify, watched,
+};
+
+/// A target whose dumper is killed, again and again.
+trait Victim {
+    fn target(&self) -> &Target;
+
+    /// Panics if anything is wrong with it; a dead child that nobody has buried yet may be there.
+    #[track_caller]
+    fn expect_well(&self);
+
+    /// Panics unless all is well after it was left alone and dumped once more.
+    #[track_caller]
+    fn expect_well_in_the_end(&mut self);
+}
+
+/// No twin of the target runs, and what children it has beyond its own are dead.
+#[track_caller]
+fn expect_no_twin(target: &Target) {
+    let since = Instant::now();
+    loop {
+        let twins = twins_of(target.pid);
+        let running: Vec<_> = State::of(target.pid).children().iter().copied().filter(|child| alive(*child)).collect();
+        if twins.is_empty() && running.is_empty() {
+            return;
+        }
+        assert!(since.elapsed() < Duration::from_secs(3), "twins {twins:?}, running children {running:?}");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// The target `selfcheck`, which knows itself whether it is well.
+struct SelfCheck {
+    target: Target,
+    board: File,
+    before: State,
+    _dir: TempDir,
+}
+
+impl SelfCheck {
+    fn start() -> Option<Self> {
+        if !is_root() {
+            skip("the target unshares its IPC namespace, which is for root");
+            return None;
+        }
+        let dir = scratch();
+        let board = dir.path().join("board");
+        let target = Plan::c("selfcheck").args([&dir.path().join("lock"), &board]).start();
+        let before = State::of(target.pid);
+        Some(Self { target, board: File::open(board).unwrap(), before, _dir: dir })
+    }
+
+    fn words(&self, first: u64, count: usize) -> Vec<u64> {
+        let mut bytes = vec![0; 8 * count];
+        self.board.read_exact_at(&mut bytes, 8 * first).unwrap();
+        bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect()
+    }
+
+    #[track_caller]
+    fn expect_no_failure(&self) {
+        let mut text = [0; 1024];
+        self.board.read_exact_at(&mut text, 8 * 128).unwrap();
+        let text = String::from_utf8_lossy(&text);
+        let failures = self.words(0, 1)[0];
+        assert_eq!(failures, 0, "the target found itself harmed, first {}", text.trim_end_matches('\0'));
+    }
+
+    /// Every worker goes on.
+    #[track_caller]
+    fn expect_progress(&self) {
+        let workers = usize::try_from(self.words(1, 1)[0]).unwrap();
+        let (before, since) = (self.words(16, workers), Instant::now());
+        loop {
+            let still: Vec<_> =
+                (0..workers).zip(self.words(16, workers)).filter(|(worker, now)| before[*worker] == *now).collect();
+            if still.is_empty() {
+                return;
+            }
+            assert!(since.elapsed() < Duration::from_secs(20), "workers and their rounds stand still: {still:?}");
+            sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Victim for SelfCheck {
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn expect_well(&self) {
+        let pid = self.target.pid;
+        // Its threads come and go, and its calls open and close files.
+        let tolerance = Tolerance { threads: true, descriptors: true, children: true, locks: true, growth_kib: 8192 };
+        self.before.assert_unharmed(tolerance);
+        expect_no_twin(&self.target);
+        assert_eq!(watched(pid), Vec::<String>::new(), "mappings watched by a userfaultfd");
+        let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let left: Vec<_> = links.filter_map(|link| fs::read_link(link.path()).ok()).filter(|to| is_ours(to)).collect();
+        assert!(left.is_empty(), "descriptors left behind: {left:?}");
+        self.expect_no_failure();
+        self.expect_progress();
+    }
+
+    fn expect_well_in_the_end(&mut self) {
+        self.expect_well();
+        let report = self.target.ask("stop");
+        let count = |name: &str| -> u64 { report[name].parse().unwrap() };
+        assert_eq!((count("received"), count("misordered")), (count("sent"), 0), "numbered signals");
+        assert_eq!(count("children"), 0, "SIGCHLD");
+        let (timer, expected) = (count("timer"), count("timer_expected"));
+        assert!(timer.abs_diff(expected) < 500, "timer signals: {timer} of {expected}");
+        let wrong = complaints_of_calls(&report);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        self.expect_no_failure();
+    }
+}
+
+/// Whether a descriptor is one that effigy may have opened in a target.
+fn is_ours(link: &Path) -> bool {
+    let text = link.to_string_lossy();
+    ["userfaultfd", "pidfd", "/proc/"].iter().any(|word| text.contains(word))
+}
+
+/// A target that stands still but for one thread that dirties pages, so that everything about it can be compared.
+struct Quiet {
+    target: Target,
+    before: State,
+    mappings: Mappings,
+}
+
+impl Quiet {
+    fn start() -> Self {
+        let target = Plan::c("big").args(["-m", "24", "-t", "6", "-d", "20"]).start();
+        let (before, mappings) = (State::of(target.pid), Mappings::of(target.pid));
+        Self { target, before, mappings }
+    }
+}
+
+impl Victim for Quiet {
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn expect_well(&self) {
+        self.before.assert_unharmed(Tolerance { children: true, ..Tolerance::STRICT });
+        expect_no_twin(&self.target);
+        self.mappings.assert_same_memory();
+    }
+
+    fn expect_well_in_the_end(&mut self) {
+        self.before.assert_unharmed(Tolerance::STRICT);
+        self.mappings.assert_same_memory();
+    }
+}
+
+/// A run of `effigy dump` on the target, not yet started, into this directory.
+fn dumping(mode: Mode, target: &Target, dir: &Path, fault: &str) -> Effigy {
+    let run = effigy(["dump", &target.pid_text(), "--json", "-o"]).arg(dir.join("dump.core"));
+    run.args(mode.arguments()).env("EFFIGY_FAULT", fault).within(60)
+}
+
+/// A dump that nobody disturbs is complete, and buries what a killed effigy left.
+#[track_caller]
+fn expect_complete(mode: Mode, victim: &mut impl Victim) {
+    let dir = scratch();
+    let run = dumping(mode, victim.target(), dir.path(), "").run().expect(0);
+    expect_mode_or_reason(mode, &run.json());
+    verify(&Dump::open(&dir.path().join("dump.core")), &victim.target().markers);
+    let since = Instant::now();
+    while !State::of(victim.target().pid).children().is_empty() {
+        let children = State::of(victim.target().pid);
+        assert!(since.elapsed() < Duration::from_secs(3), "children after a whole dump: {:?}", children.children());
+        sleep(Duration::from_millis(5));
+    }
+    victim.expect_well_in_the_end();
+}
+
+/// What a killed run may leave: nothing under the final name that is not whole.
+#[track_caller]
+fn expect_whole_or_nothing(run: &Run, dir: &Path, target: &Target) {
+    let path = dir.join("dump.core");
+    if path.exists() {
+        verify(&Dump::open(&path), &target.markers);
+    } else {
+        assert_ne!(run.code, Some(0), "said to be written, but is not there");
+    }
+}
+
+/// Kills effigy before the first of its steps, and before every `n`th after that, by asking `every` for `n` when the
+/// number of steps is known.
+#[cfg(feature = "fault-injection")]
+#[track_caller]
+fn kill_at_steps(mode: Mode, victim: &mut impl Victim, every: impl Fn(usize) -> usize) {
+    let steps = count_steps(mode, victim.target());
+    let mut died = 0;
+    let mut rounds = 0;
+    for step in (1..=steps).step_by(every(steps).max(1)) {
+        let dir = scratch();
+        let run = dumping(mode, victim.target(), dir.path(), &format!("die-at-step:{step}")).run();
+        // Another run may have fewer steps.
+        died += usize::from(run.signal == Some(9));
+        rounds += 1;
+        assert!(run.signal == Some(9) || run.code == Some(0), "step {step}: {run:?}");
+        expect_whole_or_nothing(&run, dir.path(), victim.target());
+        eprintln!("{} of {steps}: {step}", mode.name());
+        victim.expect_well();
+    }
+    assert!(died * 4 >= rounds * 3, "effigy died {died} times in {rounds} runs");
+    expect_complete(mode, victim);
+}
+
+/// The number of operations on the target in a dump of it.
+#[cfg(feature = "fault-injection")]
+#[track_caller]
+fn count_steps(mode: Mode, target: &Target) -> usize {
+    let dir = scratch();
+    let run = dumping(mode, target, dir.path(), "count-steps").run().expect(0);
+    expect_mode_or_reason(mode, &run.json());
+    let line = run.stderr.lines().find_map(|line| line.trim().strip_prefix("steps: "));
+    line.unwrap_or_else(|| panic!("no steps are told: {}", run.stderr)).trim().parse().unwrap()
+}
+
+#[cfg(feature = "fault-injection")]
+#[track_caller]
+fn kill_at_some_steps(mode: Mode) {
+    if !mode.is_offered() {
+        return;
+    }
+    kill_at_steps(mode, &mut Quiet::start(), |steps| steps / 20);
+    let Some(mut victim) = SelfCheck::start() else { return };
+    kill_at_steps(mode, &mut victim, |steps| steps / 25);
+}
+
+#[cfg(feature = "fault-injection")]
+#[test]
+fn killed_at_some_steps_stop() {
+    kill_at_some_steps(Mode::Stop);
+}
+
+#[cfg(feature = "fault-injection")]
+#[test]
+fn killed_at_some_steps_clone() {
+    kill_at_some_steps(Mode::Clone);
+}
+
+#[cfg(feature = "fault-injection")]
+#[test]
+fn killed_at_some_steps_live() {
+    kill_at_some_steps(Mode::Live);
+}
+
+/// Every step: of a quiet target, whose dumps have the fewest, and of one that checks itself.
+#[cfg(feature = "fault-injection")]
+#[track_caller]
+fn kill_at_every_step(mode: Mode) {
+    if !heavy() || !mode.is_offered() {
+        return;
+    }
+    kill_at_steps(mode, &mut Quiet::start(), |_| 1);
+    let Some(mut victim) = SelfCheck::start() else { return };
+    kill_at_steps(mode, &mut victim, |_| 1);
+}
+
+#[cfg(feature = "fault-injection")]
+#[test]
+fn heavy_killed_at_every_step_clone() {
+    kill_at_every_step(Mode::Clone);
+}
+
+#[cfg(feature = "fault-injection")]
+#[test]
+fn heavy_killed_at_every_step_live() {
+    kill_at_every_step(Mode::Live);
+}
+
+/// Kills effigy at moments spread over the time that a dump takes, evenly and in no order.
+#[track_caller]
+fn kill_at_moments(mode: Mode, victim: &mut impl Victim, rounds: u32) {
+    let dir = scratch();
+    let whole = dumping(mode, victim.target(), dir.path(), "").run().expect(0).wall;
+    let mut died = 0;
+    for round in 0..rounds {
+        let dir = scratch();
+        let run = dumping(mode, victim.target(), dir.path(), "").start();
+        // The golden ratio's multiples fall into the largest gap between those before.
+        sleep(whole.mul_f64((f64::from(round) * 0.618_033_988_749_895).fract() * 1.1));
+        run.send(Signal::SIGKILL);
+        let run = run.wait();
+        died += u32::from(run.signal == Some(9));
+        expect_whole_or_nothing(&run, dir.path(), victim.target());
+        victim.expect_well();
+    }
+    eprintln!("{}: killed {died} times in {rounds} dumps of about {whole:?}", mode.name());
+    assert!(died * 2 >= rounds, "killed {died} times in {rounds} dumps");
+    expect_complete(mode, victim);
+}
+
+#[track_caller]
+fn kill_at_some_moments(mode: Mode) {
+    if !mode.is_offered() {
+        return;
+    }
+    kill_at_moments(mode, &mut Quiet::start(), 20);
+    let Some(mut victim) = SelfCheck::start() else { return };
+    kill_at_moments(mode, &mut victim, 20);
+}
+
+#[test]
+fn killed_at_some_moments_clone() {
+    kill_at_some_moments(Mode::Clone);
+}
+
+#[test]
+fn killed_at_some_moments_live() {
+    kill_at_some_moments(Mode::Live);
+}
+
+#[track_caller]
+fn kill_at_a_thousand_moments(mode: Mode) {
+    if !heavy() || !mode.is_offered() {
+        return;
+    }
+    kill_at_moments(mode, &mut Quiet::start(), 400);
+    let Some(mut victim) = SelfCheck::start() else { return };
+    kill_at_moments(mode, &mut victim, 600);
+}
+
+#[test]
+fn heavy_killed_at_a_thousand_moments_clone() {
+    kill_at_a_thousand_moments(Mode::Clone);
+}
+
+#[test]
+fn heavy_killed_at_a_thousand_moments_live() {
+    kill_at_a_thousand_moments(Mode::Live);
+}
+
+fn is_empty(dir: &Path) -> bool {
+    dir.read_dir().unwrap().next().is_none()
+}
+
+/// A signal that effigy obeys: nothing is left behind, neither in the target nor on the disk.
+#[test]
+fn cancelled() {
+    for mode in modes() {
+        let target = Plan::c("big").args(["-m", "256", "-z", "-t", "6"]).start();
+        let (before, mappings) = (State::of(target.pid), Mappings::of(target.pid));
+        for (round, (signal, code)) in
+            [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)].iter().cycle().take(6).enumerate()
+        {
+            let dir = scratch();
+            let run = dumping(mode, &target, dir.path(), "").start();
+            sleep(Duration::from_millis(10 + 25 * round as u64));
+            run.send(*signal);
+            let run = run.wait();
+            before.assert_unharmed(Tolerance::STRICT);
+            expect_no_twin(&target);
+            mappings.assert_same();
+            if run.code != Some(0) {
+                run.expect(*code);
+                assert!(is_empty(dir.path()), "a file was left behind");
+            }
+        }
+    }
+}
+
+/// Time runs out in the middle.
+#[test]
+fn timed_out() {
+    for mode in modes() {
+        let target = Plan::c("big").args(["-m", "512", "-z"]).start();
+        let (before, mappings, dir) = (State::of(target.pid), Mappings::of(target.pid), scratch());
+        let run = dumping(mode, &target, dir.path(), "").args(["--timeout", "0.1"]).run();
+        before.assert_unharmed(Tolerance::STRICT);
+        expect_no_twin(&target);
+        mappings.assert_same();
+        // A fast disk may be faster than that.
+        if run.code != Some(0) {
+            run.expect(7);
+            assert!(is_empty(dir.path()), "a file was left behind");
+        }
+    }
+}
+
+/// The target is killed in the middle: its twin goes with it, and effigy ends.
+#[test]
+fn target_killed() {
+    for mode in modes() {
+        for round in 0..6_u64 {
+            let dir = scratch();
+            let mut target = Plan::c("big").args(["-m", "128", "-t", "4"]).start();
+            let likeness = Likeness::of(target.pid);
+            let run = dumping(mode, &target, dir.path(), "").start();
+            sleep(Duration::from_millis(5 + 20 * round));
+            target.send(Signal::SIGKILL);
+            let run = run.wait();
+            target.end();
+            assert!(matches!(run.code, Some(0 | 2 | 6)), "exit code {:?}: {}", run.code, run.stderr);
+            if run.code == Some(2) {
+                assert!(is_empty(dir.path()), "a file was left behind");
+            }
+            let since = Instant::now();
+            while !likeness.others().is_empty() {
+                assert!(since.elapsed() < Duration::from_secs(5), "a twin outlives its original");
+                sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+/// Bugs of ours, and reads that do not come back.
+#[cfg(feature = "fault-injection")]
+#[test]
+fn failures_of_effigy() {
+    for mode in modes() {
+        for (fault, codes) in [("tracer-panic", &[5, 7][..]), ("worker-panic", &[5]), ("read-hangs", &[7])] {
+            let target = Plan::c("big").args(["-m", "16", "-t", "5"]).start();
+            let (before, mappings, dir) = (State::of(target.pid), Mappings::of(target.pid), scratch());
+            let run = dumping(mode, &target, dir.path(), fault).args(["--timeout", "3"]).run();
+            before.assert_unharmed(Tolerance::STRICT);
+            expect_no_twin(&target);
+            mappings.assert_same_memory();
+            let failed = run.code.is_some_and(|code| codes.contains(&code));
+            assert!(failed, "{} {fault}: exit code {:?}: {}", mode.name(), run.code, run.stderr);
+            assert!(is_empty(dir.path()), "{} {fault}: a file was left behind", mode.name());
+        }
+    }
+}
