@@ -44,12 +44,11 @@ fn busy_target() {
 
 /// A family as the target `family` tells of it: only its own members, and every one of them.
 #[track_caller]
-fn expect_only_own_children(target: &mut Target) -> BTreeMap<String, u64> {
+fn expect_only_own_children(target: &mut Target, orphans: u64) -> BTreeMap<String, u64> {
     let report: BTreeMap<String, u64> =
         target.ask("report").into_iter().map(|(name, count)| (name, count.parse().unwrap())).collect();
-    assert_eq!(
-        (report["foreign"], report["errors"]),
-        (0, 0),
+    assert!(
+        report["foreign"] <= orphans && report["errors"] == 0,
         "children that are not its own, wrong results: {report:?}"
     );
     assert!(report["signals"] <= report["own"], "more SIGCHLD than children: {report:?}");
@@ -58,6 +57,11 @@ fn expect_only_own_children(target: &mut Target) -> BTreeMap<String, u64> {
 
 /// Dumps the family several times in each mode.
 fn dump_family(start: impl Fn() -> Target) {
+    dump_family_with(0, start);
+}
+
+/// The same for one that collects orphans: a clone is one, and may be seen by whoever waits for all kinds of children.
+fn dump_family_with(orphans: u64, start: impl Fn() -> Target) {
     for mode in modes() {
         let mut target = start();
         // Its own children come and go, where it has any.
@@ -66,9 +70,9 @@ fn dump_family(start: impl Fn() -> Target) {
             verify(&dump_lively_in(mode, &target, name, &[], tolerance), &target.markers);
             sleep(Duration::from_millis(30));
         }
-        let before = expect_only_own_children(&mut target);
+        let before = expect_only_own_children(&mut target, orphans);
         sleep(Duration::from_millis(300));
-        let after = expect_only_own_children(&mut target);
+        let after = expect_only_own_children(&mut target, orphans);
         assert!(after["rounds"] > before["rounds"], "its waiting thread stands still");
         if after["own"] == 0 {
             assert_eq!(State::of(target.pid).children(), [0_i32; 0], "children of a childless target");
@@ -106,7 +110,7 @@ fn first_process_of_a_namespace() {
         return skip("namespaces need root");
     }
     let wrapper = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
-    dump_family(|| {
+    dump_family_with(6, || {
         let target = Plan::by(&wrapper, &compile("family", &[])).start();
         assert!(status_field(target.pid, "NSpid").unwrap().ends_with("\t1"), "it is PID 1 there");
         target
