@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 
-use crate::harness::{Plan, Run, State, Target, Tolerance, alive, dump_with, effigy, is_root, scratch, skip, verify};
-
-const NOBODY: u32 = 65534;
+use crate::harness::{
+    Elsewhere, NOBODY, Plan, Run, State, Target, Tolerance, alive, dump_with, effigy, is_root, scratch, skip, verify,
+};
 
 /// A dump that must be refused, into a directory that must stay empty.
 fn refused(arguments: &[&str], code: i32) -> Run {
@@ -17,34 +16,6 @@ fn refused(arguments: &[&str], code: i32) -> Run {
     run
 }
 
-/// A copy of the program under test and a directory that another user can reach.
-struct Elsewhere {
-    dir: tempfile::TempDir,
-    effigy: PathBuf,
-}
-
-fn elsewhere() -> Elsewhere {
-    let dir = tempfile::Builder::new().prefix("behaviour-").tempdir_in("/tmp").unwrap();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let effigy = dir.path().join("effigy");
-    fs::copy(env!("CARGO_BIN_EXE_effigy"), &effigy).unwrap();
-    Elsewhere { dir, effigy }
-}
-
-impl Elsewhere {
-    /// `effigy dump` as the user nobody.
-    fn dump_as_nobody(&self, target: &Target) -> Run {
-        let out = self.dir.path().join("nobody.dmp");
-        let program = self.effigy.to_str().unwrap();
-        let before = State::of(target.pid);
-        let wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program];
-        let run =
-            crate::harness::Effigy::through(&wrapper, &["dump", &target.pid_text(), "-o", out.to_str().unwrap()]).run();
-        before.assert_unharmed(Tolerance::STRICT);
-        run
-    }
-}
-
 /// Case 24: another user's process.
 #[test]
 fn another_users_process() {
@@ -52,7 +23,7 @@ fn another_users_process() {
         return skip("becoming another user needs root");
     }
     let target = Plan::c("plain").start();
-    let run = elsewhere().dump_as_nobody(&target).expect(3);
+    let run = Elsewhere::new().dump_as_nobody(&target, &[]).expect(3);
     assert!(run.stderr.contains("uid") || run.stderr.contains("user"), "names the cause: {}", run.stderr);
     assert!(
         ["root", "sudo", "CAP_SYS_PTRACE"].iter().any(|word| run.stderr.contains(word)),
@@ -67,12 +38,10 @@ fn own_process_without_privileges() {
     if !is_root() {
         return skip("becoming another user needs root");
     }
-    let place = elsewhere();
-    let program = place.dir.path().join("plain");
-    fs::copy(crate::harness::compile("plain", &[]), &program).unwrap();
-    let target = Plan::program(&program).by_user(NOBODY).start();
-    place.dump_as_nobody(&target).expect(0);
-    let path = place.dir.path().join("nobody.dmp");
+    let place = Elsewhere::new();
+    let target = Plan::program(place.program("plain")).by_user(NOBODY).start();
+    place.dump_as_nobody(&target, &[]).expect(0);
+    let path = place.output();
     verify(&crate::harness::Dump::open(&path), &target.markers);
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "mode {mode:o}");
@@ -84,11 +53,9 @@ fn process_that_is_not_dumpable() {
     if !is_root() {
         return skip("becoming another user needs root");
     }
-    let place = elsewhere();
-    let program = place.dir.path().join("plain");
-    fs::copy(crate::harness::compile("plain", &[]), &program).unwrap();
-    let target = Plan::program(&program).args(["-n"]).by_user(NOBODY).start();
-    let run = place.dump_as_nobody(&target).expect(3);
+    let place = Elsewhere::new();
+    let target = Plan::program(place.program("plain")).args(["-n"]).by_user(NOBODY).start();
+    let run = place.dump_as_nobody(&target, &[]).expect(3);
     assert!(run.stderr.to_lowercase().contains("dumpable"), "names the cause: {}", run.stderr);
     let (run, dump) = dump_with(&target, "dump.core", &[], Tolerance::STRICT);
     run.expect(0);
@@ -115,10 +82,8 @@ fn root_without_the_capability() {
     if !is_root() {
         return skip("dropping a capability needs root");
     }
-    let place = elsewhere();
-    let program = place.dir.path().join("plain");
-    fs::copy(crate::harness::compile("plain", &[]), &program).unwrap();
-    let target = Plan::program(&program).by_user(NOBODY).start();
+    let place = Elsewhere::new();
+    let target = Plan::program(place.program("plain")).by_user(NOBODY).start();
     let dir = scratch();
     let before = State::of(target.pid);
     let wrapper = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];

@@ -5,6 +5,7 @@ mod backtrace;
 mod compile;
 mod dump;
 mod elf;
+mod elsewhere;
 mod heartbeat;
 mod mappings;
 mod marker;
@@ -21,6 +22,7 @@ pub(crate) use backtrace::{
 pub(crate) use compile::{compile, source_dir};
 pub(crate) use dump::{Dump, Registers, disk_bytes, dump_core, dump_minidump, dump_with, file_contains};
 pub(crate) use elf::{Core, NT_PRSTATUS};
+pub(crate) use elsewhere::{Elsewhere, NOBODY};
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use mappings::{Mappings, watched};
 pub(crate) use marker::{Marker, MarkerKind, verify, verify_absent};

@@ -141,6 +141,18 @@ impl Cgroup {
         Self::below(&hierarchies(|kind, _| kind == "cgroup2").pop()?, name)
     }
 
+    /// One that this controller (`pids`, `memory`) is in charge of, of version 2 or 1; `None` when there is none.
+    pub(crate) fn with(controller: &str, name: &str) -> Option<Self> {
+        let has = |options: &str| options.split(',').any(|option| option == controller);
+        let roots = hierarchies(|kind, options| kind == "cgroup2" || kind == "cgroup" && has(options));
+        let limit = |group: &Self| {
+            ["pids.max", "memory.max", "memory.limit_in_bytes"]
+                .iter()
+                .any(|file| file.starts_with(controller) && group.path.join(file).exists())
+        };
+        roots.iter().filter_map(|root| Self::below(root, name)).find(limit)
+    }
+
     fn below(root: &Path, name: &str) -> Option<Self> {
         let path = root.join(format!("effigy-{name}-{}", std::process::id()));
         let undo = Undo::by(REMOVE_GROUP, &path, "")?;
@@ -176,6 +188,38 @@ impl Cgroup {
 
     pub(crate) fn is_frozen(&self) -> bool {
         fs::read_to_string(self.path.join("cgroup.events")).unwrap().contains("frozen 1")
+    }
+
+    /// Threads in it, as the limit counts them.
+    pub(crate) fn tasks(&self) -> u64 {
+        self.number(&["pids.current"])
+    }
+
+    pub(crate) fn limit_tasks(&self, most: u64) {
+        fs::write(self.path.join("pids.max"), most.to_string()).unwrap();
+    }
+
+    /// Bytes of memory that it is charged for.
+    pub(crate) fn memory(&self) -> u64 {
+        self.number(&["memory.current", "memory.usage_in_bytes"])
+    }
+
+    pub(crate) fn limit_memory(&self, bytes: u64) {
+        let name = ["memory.max", "memory.limit_in_bytes"].into_iter().find(|name| self.path.join(name).exists());
+        fs::write(self.path.join(name.unwrap()), bytes.to_string()).unwrap();
+    }
+
+    /// How many of its processes were killed for want of memory.
+    pub(crate) fn memory_kills(&self) -> u64 {
+        let read = |name: &str| fs::read_to_string(self.path.join(name)).ok();
+        let text = read("memory.events").or_else(|| read("memory.oom_control")).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap().trim().parse().unwrap()
+    }
+
+    /// The number in the first of these files that there is.
+    fn number(&self, names: &[&str]) -> u64 {
+        let text = names.iter().find_map(|name| fs::read_to_string(self.path.join(name)).ok());
+        text.unwrap().trim().parse().unwrap()
     }
 }
 

@@ -5,6 +5,7 @@ mod counters;
 mod equality;
 mod instant;
 mod killed;
+mod limits;
 mod structures;
 mod unharmed;
 
