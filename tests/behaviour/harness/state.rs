@@ -120,7 +120,21 @@ impl State {
             if !new.is_empty() {
                 wrong.push(format!("new threads {new:?}"));
             }
-            note(wrong, "signals", &self.signals, &after.signals);
+            // A thread begins its life in the C library with all signals blocked.
+            let born = |lines: &Vec<String>| lines.iter().any(|line| line == "SigBlk fffffffffffbfeff");
+            let settled: BTreeMap<_, _> = self
+                .signals
+                .iter()
+                .filter(|(_, lines)| !born(lines))
+                .map(|(tid, lines)| (*tid, lines.clone()))
+                .collect();
+            let now: BTreeMap<_, _> = after
+                .signals
+                .iter()
+                .filter(|(tid, _)| settled.contains_key(tid))
+                .map(|(tid, lines)| (*tid, lines.clone()))
+                .collect();
+            note(wrong, "signals", &settled, &now);
         }
     }
 }

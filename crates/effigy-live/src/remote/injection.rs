@@ -9,7 +9,7 @@ use libc::user_regs_struct;
 use nix::errno::Errno;
 
 use super::filter::{Instruction, is_harmless};
-use super::frame::Frames;
+use super::frame::{CHILD_STATUS, Frames};
 use super::{Place, Refused, room};
 use crate::procfs::Status;
 use crate::stop::wait::{Stop, Waited, wait};
@@ -207,7 +207,8 @@ impl Injection {
     /// Has a child end that stands still.
     pub(super) fn end_child(&self, child: u32) -> Result<(), Refused> {
         let fail = |errno: Errno| Refused::new(format!("ending a helper: {errno}"));
-        let exit = Call(libc::SYS_exit, [0; 6]);
+        // By its status it is known for ours, should effigy die before it is collected.
+        let exit = Call(libc::SYS_exit, [u64::from(CHILD_STATUS.unsigned_abs()), 0, 0, 0, 0, 0]);
         trace::set_registers(child, &self.registers(exit, self.frames.child_stack)).map_err(fail)?;
         trace::resume_with(child, 0).map_err(fail)?;
         let began = Instant::now();
