@@ -272,7 +272,7 @@ fn cancel(signal: Signal, code: i32) {
     let mut cancelled = 0;
     for (round, name) in ["dump.core", "dump.dmp", "dump.core"].into_iter().enumerate() {
         heart.reset();
-        let run = effigy(["dump", &target.pid_text(), "-o"]).arg(out.path().join(name)).start();
+        let run = effigy(["dump", &target.pid_text(), "--snapshot", "stop", "-o"]).arg(out.path().join(name)).start();
         let stood_still = await_standstill(&heart);
         sleep(Duration::from_millis(30 + 40 * round as u64));
         let sent = Heartbeat::now();

@@ -159,7 +159,15 @@ pub(crate) fn capture(pid: ProcessId, request: &Request, cancel: &Cancel) -> Res
                 std::thread::sleep(TICK);
                 cancel.check()?;
             }
-            Err(Failure::Live(LiveError::Excluded(_))) if !careful => careful = true,
+            Err(Failure::Live(LiveError::Excluded(_))) if !careful => {
+                careful = true;
+                // Facts about regions cannot be read in the moment that a live snapshot takes.
+                if mode == Mode::Live {
+                    let why = "the program has just excluded memory from dumps (MADV_DONTDUMP)".to_owned();
+                    declined.push(Declined { mode, why });
+                    mode = modes.next().unwrap_or(Mode::Stop);
+                }
+            }
             Err(Failure::Live(error)) if replaced < MOST_REPLACEMENTS && is_passing(&error, pid) => {
                 replaced += 1;
                 std::thread::sleep(TICK);
@@ -215,7 +223,7 @@ fn capture_once(
 ) -> Result<Vec<Report>, Failure> {
     let Attempt { mode, careful, declined } = attempt;
     // A stream cannot be taken back when it turns out that memory was excluded at the last moment.
-    let careful = careful || matches!(request.output, OutputPlace::Stream);
+    let careful = mode != Mode::Live && (careful || matches!(request.output, OutputPlace::Stream));
     let options = PreludeOptions {
         kernel_facts: request.kernel_stacks,
         careful,

@@ -221,7 +221,8 @@ fn kill_at_steps(mode: Mode, victim: &mut impl Victim, every: impl Fn(usize) -> 
         eprintln!("{} of {steps}: {step}", mode.name());
         victim.expect_well();
     }
-    assert!(died * 4 >= rounds * 3, "effigy died {died} times in {rounds} runs");
+    // A live dump has more or fewer rounds, each of many steps.
+    assert!(died * 2 >= rounds, "effigy died {died} times in {rounds} runs");
     expect_complete(mode, victim);
 }
 
