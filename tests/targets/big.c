@@ -19,6 +19,7 @@ struct dirty {
     unsigned char *memory;
     size_t pages;
     long each_millisecond;
+    volatile int running;
 };
 
 static NOINLINE void wait_one_way(int way)
@@ -76,6 +77,7 @@ static NOINLINE void *dirty(void *argument)
     uint64_t state = base_seed;
     say("busy %d", own_tid());
     prctl(PR_SET_NAME, "dirty");
+    work->running = 1;
     for (;;) {
         for (long i = 0; i < work->each_millisecond; i++)
             work->memory[xorshift(&state) % work->pages * PAGE + 8]++;
@@ -100,8 +102,11 @@ static void fill_resident(size_t bytes, int linear, int huge, long dirtied)
         tell(linear ? "linear" : "mixed", "resident", words, bytes, seed);
         return;
     }
-    work = (struct dirty){(unsigned char *)words, bytes / PAGE, dirtied};
+    work = (struct dirty){(unsigned char *)words, bytes / PAGE, dirtied, 0};
     start(dirty, &work, 128 * 1024);
+    /* A thread begins with its signals blocked. */
+    while (!work.running)
+        usleep(1000);
 }
 
 static void reserve(size_t gigabytes)
