@@ -2,11 +2,14 @@
 //! and `clone`), held to the same truth and the same harmlessness as those for which it stands still throughout.
 
 mod asking;
+#[cfg(feature = "fault-injection")]
+mod choices;
 mod counters;
 mod equality;
 mod instant;
 mod killed;
 mod limits;
+mod options;
 mod special;
 mod structures;
 mod unharmed;
