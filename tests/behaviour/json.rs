@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::{Plan, State, Tolerance, disk_bytes, effigy, scratch};
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 16] = [
     "path",
     "format",
     "kind",
@@ -19,7 +19,9 @@ const FIELDS: [&str; 14] = [
     "modules",
     "gaps",
     "snapshot",
+    "snapshot_reason",
     "pause_us",
+    "stall_us",
     "wall_us",
     "target",
 ];

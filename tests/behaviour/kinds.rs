@@ -152,7 +152,8 @@ fn secretive() -> Secrets {
     Secrets { target, words, _dir: dir }
 }
 
-fn contains_word(path: &Path, word: &str) -> bool {
+/// Whether the words are anywhere in the file, as UTF-8 or UTF-16.
+pub(crate) fn contains_word(path: &Path, word: &str) -> bool {
     let wide: Vec<u8> = word.encode_utf16().flat_map(u16::to_le_bytes).collect();
     file_contains(path, word.as_bytes()) || file_contains(path, &wide)
 }

@@ -156,6 +156,6 @@ fn lldb_on_a_thirty_two_bit_target() {
     crate::harness::compare_places(&live, &seen, &target.threads, 1);
 }
 
-fn compile_32() -> Option<std::path::PathBuf> {
+pub(crate) fn compile_32() -> Option<std::path::PathBuf> {
     std::panic::catch_unwind(|| compile("big", &["-m32"])).ok()
 }

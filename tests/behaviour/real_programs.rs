@@ -72,11 +72,7 @@ fn expect_frames(tool: &str, seen: &crate::harness::Backtraces, dump: &Dump) {
 /// Java frames in it.
 #[test]
 fn java() {
-    let Some(java) = oracle("java") else { return };
-    // The program itself, not a link to it, so that its libraries are beside it.
-    let java = java.canonicalize().unwrap();
-    let mut target =
-        Plan::program(&java).args(["-Xmx4g", "-Xshare:auto"]).args([source_dir().join("Idler.java")]).start();
+    let Some((java, mut target)) = start_java() else { return };
     expect_good_dumps(&target);
     assert!(target.ask("work")["answered"].parse::<u32>().unwrap() >= 1);
     let Some(jhsdb) = java.parent().map(|dir| dir.join("jhsdb")).filter(|path| path.exists()) else {
@@ -87,6 +83,15 @@ fn java() {
         Command::new(jhsdb).args(["jstack", "--exe"]).arg(&java).arg("--core").arg(&core.path).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(said.matches("Idler.idle").count(), 5, "Java frames: {said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The program `java`, and a JVM that runs.
+pub(crate) fn start_java() -> Option<(PathBuf, Target)> {
+    // The program itself, not a link to it, so that its libraries are beside it.
+    let java = oracle("java")?.canonicalize().unwrap();
+    let arguments = ["-Xmx4g", "-Xshare:auto"];
+    let target = Plan::program(&java).args(arguments).args([source_dir().join("Idler.java")]).start();
+    Some((java, target))
 }
 
 /// Case 8.
@@ -112,7 +117,14 @@ fn python() {
 /// Case 6: a Go program, preempted by signals, with reserved arenas.
 #[test]
 fn go() {
-    let Some(go) = oracle("go") else { return };
+    let Some(mut target) = start_go() else { return };
+    expect_good_dumps(&target);
+    expect_goroutines(&mut target);
+}
+
+/// A Go program that runs.
+pub(crate) fn start_go() -> Option<Target> {
+    let go = oracle("go")?;
     let dir = scratch();
     let program = dir.path().join("worker");
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache");
@@ -120,8 +132,12 @@ fn go() {
     build.args(["build", "-o"]).arg(&program).arg(source_dir().join("worker.go"));
     let output = build.env("GOCACHE", cache).env("GOFLAGS", "-mod=mod").current_dir(dir.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut target = Plan::program(&program).start();
-    expect_good_dumps(&target);
+    Some(Plan::program(&program).start())
+}
+
+/// Its goroutines go on.
+#[track_caller]
+pub(crate) fn expect_goroutines(target: &mut Target) {
     let before: u64 = target.ask("sum")["sum"].parse().unwrap();
     thread::sleep(Duration::from_millis(200));
     let after = target.ask("sum");
@@ -132,27 +148,54 @@ fn go() {
 /// Redis under load: no request fails, all keys are there, and the worst wait is told.
 #[test]
 fn redis() {
-    let Some(server) = oracle("redis-server") else { return };
-    let dir = scratch();
-    let socket = dir.path().join("redis.sock");
-    let arguments = ["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"];
-    let target = Plan::program(server)
-        .args(arguments)
-        .args([&socket])
-        .dir(dir.path())
-        .start_until(|line| line.contains("ready to accept connections"));
-    let load = Load::start(&socket);
-    thread::sleep(Duration::from_millis(300));
+    let Some(redis) = Redis::start() else { return };
     for name in ["dump.core", "dump.dmp", "dump.core", "dump.dmp", "dump.core"] {
-        let dump = dump_lively(&target, name, &[]);
-        assert!(file_contains(&dump.path, value(7).as_bytes()), "a stored value is not in {name}");
-        eprintln!("redis: {name} paused {} us", dump.json["pause_us"]);
+        redis.expect_values(&dump_lively(&redis.target, name, &[]));
     }
-    let (requests, longest) = load.stop();
-    eprintln!("redis: {requests} requests, the longest took {longest:?}");
-    let mut client = Client::connect(&socket);
-    for key in 0..requests.min(5000) {
-        assert_eq!(client.ask(&format!("GET key{key}")), value(key), "key {key}");
+    redis.expect_all_keys();
+}
+
+/// Redis, and a client that keeps it busy.
+pub(crate) struct Redis {
+    pub(crate) target: Target,
+    load: Load,
+    dir: tempfile::TempDir,
+}
+
+impl Redis {
+    /// Starts it; `None`, and said to be skipped, where there is none.
+    pub(crate) fn start() -> Option<Self> {
+        let server = oracle("redis-server")?;
+        let dir = scratch();
+        let socket = dir.path().join("redis.sock");
+        let arguments = ["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"];
+        let target = Plan::program(server)
+            .args(arguments)
+            .args([&socket])
+            .dir(dir.path())
+            .start_until(|line| line.contains("ready to accept connections"));
+        let load = Load::start(&socket);
+        thread::sleep(Duration::from_millis(300));
+        Some(Self { target, load, dir })
+    }
+
+    /// A value that was stored is in the dump.
+    #[track_caller]
+    pub(crate) fn expect_values(&self, dump: &Dump) {
+        let name = dump.path.display();
+        assert!(file_contains(&dump.path, value(7).as_bytes()), "a stored value is not in {name}");
+        eprintln!("redis: {name} by {}, paused {} us", dump.json["snapshot"], dump.json["pause_us"]);
+    }
+
+    /// Every key that was stored is there, with its value.
+    #[track_caller]
+    pub(crate) fn expect_all_keys(self) {
+        let (requests, longest) = self.load.stop();
+        eprintln!("redis: {requests} requests, the longest took {longest:?}");
+        let mut client = Client::connect(&self.dir.path().join("redis.sock"));
+        for key in 0..requests.min(5000) {
+            assert_eq!(client.ask(&format!("GET key{key}")), value(key), "key {key}");
+        }
     }
 }
 

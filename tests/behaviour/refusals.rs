@@ -269,7 +269,9 @@ fn usage_errors() {
 fn help_is_no_error() {
     let run = effigy(["dump", "--help"]).run().expect(0);
     let text = String::from_utf8(run.stdout).unwrap();
-    for option in ["--kind", "--mask", "--format", "--kernel-stacks", "--json", "--timeout", "--no-registers"] {
+    let options = ["--kind", "--mask", "--format", "--kernel-stacks", "--json", "--timeout", "--no-registers"];
+    let reflection = ["--snapshot", "-r", "--clones", "--avoid-outage", "--split"];
+    for option in options.into_iter().chain(reflection) {
         assert!(text.contains(option), "{option} is not in the help");
     }
 }

@@ -20,6 +20,7 @@ struct dirty {
     size_t pages;
     long each_millisecond;
     struct writer *record;
+    volatile int running;
 };
 
 static NOINLINE void wait_one_way(int way)
@@ -80,6 +81,7 @@ static NOINLINE void *dirty(void *argument)
     say("busy %d", own_tid());
     prctl(PR_SET_NAME, "dirty");
     prctl(PR_SET_TIMERSLACK, 1);
+    work->running = 1;
     for (;;) {
         uint64_t before = monotonic();
         for (long i = 0; i < work->each_millisecond; i++) {
@@ -115,8 +117,11 @@ static void start_writer(uint64_t *words, size_t bytes, long each_millisecond, s
 {
     static struct writer unread;
     static struct dirty work;
-    work = (struct dirty){(unsigned char *)words, bytes / PAGE, each_millisecond, heart ? &heart->writer : &unread};
+    work = (struct dirty){(unsigned char *)words, bytes / PAGE, each_millisecond, heart ? &heart->writer : &unread, 0};
     start(dirty, &work, 128 * 1024);
+    /* A thread begins with its signals blocked. */
+    while (!work.running)
+        usleep(1000);
 }
 
 static void reserve(size_t gigabytes)

@@ -1,11 +1,16 @@
 //! Process reflection: dumps for which the target stands still no longer than its threads take to stop (`--snapshot live`
 //! and `clone`), held to the same truth and the same harmlessness as those for which it stands still throughout.
 
+mod asking;
+#[cfg(feature = "fault-injection")]
+mod choices;
 mod counters;
 mod equality;
 mod instant;
 mod killed;
 mod limits;
+mod options;
+mod special;
 mod structures;
 mod unharmed;
 

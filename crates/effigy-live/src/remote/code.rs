@@ -52,6 +52,14 @@ pub(crate) fn find(memory: &LiveMemory, regions: &[Region]) -> Result<Code, Refu
     Err(Refused::new("the program has no code that a call could be made with (no C library)"))
 }
 
+impl Code {
+    /// Whether the code lies in this memory where it was found: the process may have become another program since.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn is_in(&self, memory: &LiveMemory) -> bool {
+        still_there(memory, self.call, &[CALL]) && still_there(memory, self.restore, &RESTORE)
+    }
+}
+
 fn search(memory: &LiveMemory, region: &Region, patterns: &[&[u8]]) -> Option<Address> {
     let file = memory.open_backing(region).ok()?;
     let size = region.range.size().min(MOST);

@@ -83,6 +83,9 @@ impl Injection {
         }
         let xsave = vector_registers(tid).map_err(|errno| fail("vector registers", errno))?;
         let memory = open_memory(place)?;
+        if !place.code.is_in(&memory) {
+            return Err(Refused::new("it has become another program meanwhile"));
+        }
         let room = Frames::room(xsave.len());
         if !room::is_free_below(place.regions, &memory, registers.rsp, registers.fs_base, room) {
             return Err(Refused::thread("no thread stands on a stack that is known to have free room"));
@@ -256,7 +259,8 @@ impl Injection {
                 Waited::Stopped(Stop { signal: 0, .. }) => break,
                 // Signals are held back; what comes is the exit of a call.
                 Waited::Event(_) => trace::resume_with(tid, 0)?,
-                Waited::Stopped(Stop { signal, .. }) => trace::resume_with(tid, signal)?,
+                // Held back as they are, none comes but what a call of ours has brought about: it is not the program's.
+                Waited::Stopped(_) => trace::resume_with(tid, 0)?,
                 Waited::Gone => return Err(Errno::ESRCH),
                 Waited::Nothing if began.elapsed() > LONGEST_CALL => return Err(Errno::ETIMEDOUT),
                 Waited::Nothing => std::thread::yield_now(),
