@@ -260,7 +260,8 @@ fn work(dir: ProcDir, tasks: &Receiver<Task>, cancelled: &AtomicBool, events: &S
     let mut threads = ThreadSet::new(dir);
     let mut told = false;
     loop {
-        match tasks.recv_timeout(Duration::from_millis(20)) {
+        let nap = Duration::from_millis(if threads.free_left() { 1 } else { 20 });
+        match tasks.recv_timeout(nap) {
             Ok(task) => task(&mut threads, &|| cancelled.load(Ordering::Relaxed)),
             Err(RecvTimeoutError::Timeout) => {
                 if !told && threads.has_ended() {

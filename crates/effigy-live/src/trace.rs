@@ -1,5 +1,7 @@
 //! The ptrace requests that this crate makes, each one counted for the tests that kill effigy between any two of them.
 
+use std::sync::{Mutex, PoisonError};
+
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
@@ -20,11 +22,31 @@ pub(crate) fn interrupt(tid: u32) -> Result<(), Errno> {
     ptrace::interrupt(pid_of(tid))
 }
 
-/// Lets a stopped thread go, with a signal or none (0).
+/// Lets a stopped thread go, with a signal or none (0). One that was killed meanwhile cannot be let go and has to be
+/// collected.
 pub(crate) fn detach(tid: u32, signal: i32) {
     inject::step();
-    // A thread that is no more needs no letting go.
-    let _ = resume(libc::PTRACE_DETACH, tid, signal);
+    if resume(libc::PTRACE_DETACH, tid, signal).is_err() {
+        leave(tid);
+    }
+}
+
+/// Traced threads that could not be let go when they should have been: they did not stand still, or are dead.
+static LEFT: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// Leaves a thread for later: to be let go when it stops, or collected when it ends.
+pub(crate) fn leave(tid: u32) {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(tid);
+}
+
+/// Whether threads were left.
+pub(crate) fn any_left() -> bool {
+    !LEFT.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+}
+
+/// Takes over all threads that were left.
+pub(crate) fn take_left() -> Vec<u32> {
+    std::mem::take(&mut *LEFT.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Lets a stopped thread run on, with a signal or none (0); it stays traced.
@@ -82,6 +104,12 @@ mod calls {
     pub(crate) fn run_to_call(tid: u32) -> Result<(), Errno> {
         inject::step();
         resume(libc::PTRACE_SYSCALL, tid, 0)
+    }
+
+    /// The same, with a signal for the thread.
+    pub(crate) fn run_to_call_with(tid: u32, signal: i32) -> Result<(), Errno> {
+        inject::step();
+        resume(libc::PTRACE_SYSCALL, tid, signal)
     }
 
     pub(crate) fn set_options(tid: u32, options: i32) -> Result<(), Errno> {

@@ -54,7 +54,7 @@ pub fn read_known_regions(dir: &ProcDir, known: &[Region]) -> Result<Option<Vec<
         let alike = |before: &&Region| {
             before.sharing == region.sharing
                 && (before.device, before.inode) == (region.device, region.inode)
-                && before.range.intersection(&region.range).is_some()
+                && (before.range.start() == region.range.start() || before.range.end() == region.range.end())
         };
         match known.get(at).filter(alike) {
             Some(before) => {

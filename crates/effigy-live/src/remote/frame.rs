@@ -77,7 +77,8 @@ impl Frames {
             rsp: base + child_at,
             ..*registers
         };
-        place(child_at, &frame(&exit, 0, mask, restore));
+        // A child that goes this way takes no signal any more: a handler would be the program's.
+        place(child_at, &frame(&exit, 0, u64::MAX, restore));
         place(own_at, &frame(registers, base + state_at, mask, restore));
         place(state_at, &state);
         Some(Self { base: Address(base), bytes, own_stack: base + own_at, child_stack: base + child_at })

@@ -212,18 +212,27 @@ impl Injection {
         let fail = |errno: Errno| Refused::new(format!("ending a helper: {errno}"));
         // By its status it is known for ours, should effigy die before it is collected.
         let exit = Call(libc::SYS_exit, [u64::from(CHILD_STATUS.unsigned_abs()), 0, 0, 0, 0, 0]);
-        trace::set_registers(child, &self.registers(exit, self.frames.child_stack)).map_err(fail)?;
-        trace::resume_with(child, 0).map_err(fail)?;
+        let begun = trace::set_registers(child, &self.registers(exit, self.frames.child_stack))
+            .and_then(|()| trace::resume_with(child, 0));
+        if let Err(errno) = begun {
+            // Killed, or never stopped: whoever minds late threads frees or collects it.
+            trace::leave(child);
+            return Err(fail(errno));
+        }
         let began = Instant::now();
         loop {
             match wait(child) {
                 Waited::Gone => return Ok(()),
                 Waited::Nothing if began.elapsed() > LONGEST_CALL => {
+                    trace::leave(child);
                     return Err(Refused::new("a helper in the target does not end"));
                 }
                 Waited::Nothing => pause(began),
-                // The stop with which the end of another thread or process comes.
-                Waited::Event(_) | Waited::Stopped(_) => trace::resume_with(child, 0).map_err(fail)?,
+                Waited::Event(_) => trace::resume_with(child, 0).map_err(fail)?,
+                // What cannot be held back is for the program, whichever of its threads it reached.
+                Waited::Stopped(Stop { signal, .. }) => {
+                    trace::resume_with(child, if is_fault(signal) { 0 } else { signal }).map_err(fail)?;
+                }
             }
         }
     }
@@ -252,15 +261,21 @@ impl Injection {
         // The kernel decides about restarting a call when the thread leaves a stop in the delivery of signals, so that is
         // where its registers have to be put back, not at the exit of our call.
         trace::interrupt(tid)?;
-        trace::resume_with(tid, 0)?;
+        let signal = match wait(tid) {
+            Waited::Stopped(Stop { signal, .. }) if !is_fault(signal) => signal,
+            _ => 0,
+        };
+        trace::resume_with(tid, signal)?;
         let began = Instant::now();
         loop {
             match wait(tid) {
                 Waited::Stopped(Stop { signal: 0, .. }) => break,
                 // Signals are held back; what comes is the exit of a call.
                 Waited::Event(_) => trace::resume_with(tid, 0)?,
-                // Held back as they are, none comes but what a call of ours has brought about: it is not the program's.
-                Waited::Stopped(_) => trace::resume_with(tid, 0)?,
+                // A fault that a call of ours has brought about is not the program's.
+                Waited::Stopped(Stop { signal, .. }) => {
+                    trace::resume_with(tid, if is_fault(signal) { 0 } else { signal })?;
+                }
                 Waited::Gone => return Err(Errno::ESRCH),
                 Waited::Nothing if began.elapsed() > LONGEST_CALL => return Err(Errno::ETIMEDOUT),
                 Waited::Nothing => std::thread::yield_now(),
@@ -304,6 +319,11 @@ fn wait_for_event(tid: u32) -> Result<i32, Refused> {
             Waited::Stopped(Stop { signal: 0, .. }) => {
                 trace::run_to_call(tid).map_err(|errno| Refused::new(format!("going on with a call: {errno}")))?;
             }
+            // A signal that cannot be held back (SIGSTOP): it is the program's, and it gets it.
+            Waited::Stopped(Stop { signal, .. }) if !is_fault(signal) => {
+                trace::run_to_call_with(tid, signal)
+                    .map_err(|errno| Refused::new(format!("going on with a call: {errno}")))?;
+            }
             Waited::Stopped(Stop { signal, .. }) => {
                 return Err(Refused::new(format!("a call in thread {tid} ended with signal {signal}")));
             }
@@ -314,6 +334,12 @@ fn wait_for_event(tid: u32) -> Result<i32, Refused> {
             Waited::Nothing => pause(began),
         }
     }
+}
+
+/// Whether a signal is one that the processor or the kernel raises for what a thread does. While all others are held back,
+/// such a one can only be of our making.
+fn is_fault(signal: i32) -> bool {
+    matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP | libc::SIGSYS)
 }
 
 /// Calls take microseconds, and the target waits: so spin first, then let others run.

@@ -9,6 +9,9 @@ use effigy_process::{Address, AddressRange, Protection, Region, RegionUsage};
 use crate::LiveMemory;
 use crate::pagemap::PageState;
 
+/// Thread stacks are a few MiB; a guard farther away belongs to something else.
+const LARGEST_STACK: u64 = 64 << 20;
+
 /// Whether `length` bytes below `stack_pointer` are unused stack.
 pub(super) fn is_free_below(
     regions: &[Region],
@@ -47,10 +50,11 @@ fn has_guard(memory: &LiveMemory, range: AddressRange) -> bool {
 
 fn guard_region_below(regions: &[Region], index: usize) -> bool {
     let here = &regions[index];
-    index
-        .checked_sub(1)
-        .and_then(|below| regions.get(below))
-        .is_some_and(|below| below.range.end() == here.range.start() && below.protection.is_empty() && below.inode == 0)
+    let below = index.checked_sub(1).and_then(|below| regions.get(below));
+    let guarded = below.is_some_and(|below| {
+        below.range.end() == here.range.start() && below.protection.is_empty() && below.inode == 0
+    });
+    guarded && here.range.size() <= LARGEST_STACK
 }
 
 /// A guard as glibc 2.42 makes it: pages of the same mapping that nobody may touch (`MADV_GUARD_INSTALL`).
@@ -62,7 +66,5 @@ fn guard_page_below(memory: &LiveMemory, region: &Region, bottom: u64) -> bool {
             nearest = Some(run.end());
         }
     });
-    // Thread stacks are a few MiB; a guard farther away belongs to something else.
-    const LARGEST_STACK: u64 = 64 << 20;
     scan.is_ok() && nearest.is_some_and(|end: Address| bottom - end.0 <= LARGEST_STACK)
 }

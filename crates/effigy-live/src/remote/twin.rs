@@ -9,8 +9,8 @@
 //! collects the twin. Where that is the target itself (it is the first process of its namespace, or a subreaper), the twin
 //! is its child, with exit signal 0, and effigy has it collected.
 //!
-//! It shares the target's table of descriptors rather than having its own: a copy would keep sockets and pipes open that
-//! the target closes while the dump is written.
+//! It has no descriptors: a copy of the target's would keep sockets, pipes and locks alive that the target gives up while
+//! the dump is written.
 
 use effigy_process::AddressRange;
 
@@ -128,6 +128,9 @@ mod made {
     /// `ERESTARTNOINTR` of include/linux/errno.h.
     const TRY_AGAIN: i64 = -513;
     const MOST_TRIES: u32 = 5;
+    /// close_range(2) of everything, in a table of its own (`CLOSE_RANGE_UNSHARE`, Linux 5.9): closes nothing of others'.
+    pub(in crate::remote) const LET_GO_OF_FILES: Call =
+        Call(libc::SYS_close_range, [0, u32::MAX as u64, libc::CLOSE_RANGE_UNSHARE as u64, 0, 0, 0]);
     /// How long a child may take to stand still or to be gone.
     const LONGEST: Duration = Duration::from_secs(5);
     /// Wait for any kind of child, without waiting: `__WALL | WNOHANG`.
@@ -142,6 +145,7 @@ mod made {
             Call(libc::SYS_clone, [FLAGS, 0, 0, 0, 0, 0]),
             Call(libc::SYS_clone, [FLAGS | GO_BETWEEN, 0, 0, 0, 0, 0]),
             Call(libc::SYS_prctl, [GET_SUBREAPER, 0, 0, 0, 0, 0]),
+            LET_GO_OF_FILES,
             wait_for(0),
         ];
         let tid = best(threads, place, &calls)?;
@@ -191,6 +195,7 @@ mod made {
                     bind(child)?;
                     let inner = injection.complete()?;
                     let inner = u32::try_from(inner).map_err(|_| Refused::new("clone gave no id"))?;
+                    let_go_of_files(injection, child)?;
                     return Ok((child, inner));
                 }
                 Reached::Returned(TRY_AGAIN) => {}
@@ -225,6 +230,7 @@ mod made {
 
     /// Has the go-between make the twin. Both start with the same stack pointer: the twin has its own copy of the stack.
     fn twin_of(injection: &Injection, between: u32) -> Result<u32, Refused> {
+        let_go_of_files(injection, between)?;
         let call = Call(libc::SYS_clone, [FLAGS, injection.child_stack(), 0, 0, 0, 0]);
         for _ in 0..MOST_TRIES {
             match injection.ask_child(between, call)? {
@@ -238,6 +244,15 @@ mod made {
             }
         }
         Err(refused("clone", -i64::from(libc::EAGAIN)))
+    }
+
+    /// Gives a child an empty table of descriptors in place of the one that it shares with the target: otherwise what the
+    /// target had open would stay open as long as the child lives.
+    pub(in crate::remote) fn let_go_of_files(injection: &Injection, child: u32) -> Result<(), Refused> {
+        match injection.call_in_child(child, LET_GO_OF_FILES)? {
+            0 => Ok(()),
+            error => Err(refused("close_range", error)),
+        }
     }
 
     pub(in crate::remote) fn refused(call: &str, result: i64) -> Refused {
@@ -382,5 +397,5 @@ mod made {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use made::{best, hold, refused};
+pub(super) use made::{LET_GO_OF_FILES, best, hold, let_go_of_files, refused};
 pub(crate) use made::{make_twin, reap_leftovers, reap_twin};

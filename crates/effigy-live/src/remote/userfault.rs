@@ -63,18 +63,26 @@ mod made {
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
     use super::super::injection::{Call, Injection, Reached, filter_option};
-    use super::super::twin::{best, hold, refused};
+    use super::super::twin::{LET_GO_OF_FILES, best, hold, let_go_of_files, refused};
     use super::{FLAGS, NEW, Place, Refused, Stop, Userfault, device};
     use crate::inject;
+
+    const KIND: u64 = (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC).unsigned_abs() as u64;
 
     pub(super) fn open(threads: &[(u32, Stop)], place: Place<'_>) -> Result<Userfault, Refused> {
         if inject::hit(inject::NO_USERFAULTFD) {
             return Err(Refused::new("userfaultfd: EPERM (injected)"));
         }
-        let flags = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_VFORK;
+        let flags = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_VFORK | libc::CLONE_FILES;
         let flags = u64::from(flags.unsigned_abs());
-        // The helper's own calls are made while effigy is there to hold filters off, or not at all.
-        let calls = [Call(libc::SYS_clone, [flags, 0, 0, 0, 0, 0])];
+        let calls = [
+            Call(libc::SYS_clone, [flags, 0, 0, 0, 0, 0]),
+            LET_GO_OF_FILES,
+            Call(libc::SYS_socketpair, [u64::from(libc::AF_UNIX.unsigned_abs()), KIND, 0, 0, 0, 0]),
+            Call(libc::SYS_recvmsg, [0; 6]),
+            Call(libc::SYS_ioctl, [0, NEW, FLAGS, 0, 0, 0]),
+            Call(libc::SYS_userfaultfd, [FLAGS, 0, 0, 0, 0, 0]),
+        ];
         let tid = best(threads, place, &calls)?;
         let filter = filter_option(place, tid);
         let injection = Injection::begin(tid, place, libc::PTRACE_O_TRACEVFORK | filter)?;
@@ -99,6 +107,7 @@ mod made {
 
     /// Has the helper make the descriptor, and takes it over.
     fn make(injection: &Injection, helper: u32) -> Result<Userfault, Refused> {
+        let_go_of_files(injection, helper)?;
         let pidfd = pidfd(helper)?;
         let number = match device() {
             Some(device) => from_device(injection, helper, &pidfd, &device)?,
@@ -114,9 +123,8 @@ mod made {
     fn from_device(injection: &Injection, helper: u32, pidfd: &OwnedFd, device: &File) -> Result<u64, Refused> {
         let scratch = injection.scratch();
         let call = |number: i64, arguments: [u64; 6]| injection.call_in_child(helper, Call(number, arguments));
-        let kind = u64::from((libc::SOCK_DGRAM | libc::SOCK_CLOEXEC).unsigned_abs());
         let family = u64::from(libc::AF_UNIX.unsigned_abs());
-        returned("socketpair", call(libc::SYS_socketpair, [family, kind, 0, scratch.0, 0, 0])?)?;
+        returned("socketpair", call(libc::SYS_socketpair, [family, KIND, 0, scratch.0, 0, 0])?)?;
         let mut pair = [0; 8];
         read(injection, scratch, &mut pair)?;
         let number = |at: usize| u64::from(u32::from_ne_bytes([pair[at], pair[at + 1], pair[at + 2], pair[at + 3]]));

@@ -10,12 +10,12 @@
 //! it was not written since it was protected. Then the copy that was made after it was protected is what it holds. Pages
 //! that were unmapped, moved, discarded or mapped anew meanwhile are not protected, or not there, whatever else happened.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use effigy_process::{Address, AddressRange, Gap, GapReason, GapSubject, PageClass, PageRun, Region};
+use effigy_process::{Address, AddressRange, Gap, GapReason, GapSubject, PageClass, PageRun, Region, RegionFlags};
 
 use super::known::{Known, MOST_SHARED, may_be_read, not_frozen};
 use super::{LiveSnapshot, Prelude};
@@ -30,7 +30,7 @@ const CHUNK: u64 = 2 << 20;
 /// Memory that is let go of at a time. The target's page faults there wait for as long as that takes.
 const RELEASED: u64 = 8 << 20;
 /// Bytes that are copied while the target stands still, at most: 256 MiB take some 100 ms.
-const MOST_COPIED: usize = 256 << 20;
+const MOST_COPIED: u64 = 256 << 20;
 /// Bytes of memory that cannot be watched and are copied while the target stands still, at most.
 const MOST_UNWATCHED: u64 = 32 << 20;
 /// Changed runs that are asked about one by one; each takes half a microsecond.
@@ -49,6 +49,9 @@ const VERSION: u64 = 0xaa;
 const FEATURES: u64 = 1 << 0 | 1 << 12 | 1 << 15;
 /// `UFFDIO_REGISTER_MODE_WP`.
 const FOR_WRITES: u64 = 2;
+
+/// Seconds and nanoseconds, whatever numbers they are on this architecture.
+type FileTime = String;
 
 /// Where copied pages go. The last argument is whether the page is copied for the first time.
 type Sink<'a> = dyn FnMut(Address, &[u8], bool) -> io::Result<()> + 'a;
@@ -89,6 +92,10 @@ pub struct Precopy {
     excluded: Vec<AddressRange>,
     /// What is known of pages that were protected, in rising order.
     states: Vec<(AddressRange, PageState)>,
+    /// Memory that is not watched and was copied all the same, in rising order: pages of files as a rule.
+    copied_unwatched: Vec<AddressRange>,
+    /// When files that are mapped were last changed, by the mappings' addresses.
+    file_times: BTreeMap<AddressRange, FileTime>,
     /// Pages that could not be read.
     broken: BTreeSet<u64>,
     /// The longest time for which the target's page faults may have had to wait.
@@ -126,10 +133,20 @@ impl Precopy {
             with_files,
             excluded: Vec::new(),
             states: Vec::new(),
+            copied_unwatched: Vec::new(),
+            file_times: BTreeMap::new(),
             broken: BTreeSet::new(),
             longest_wait: Duration::ZERO,
             buffer: vec![0; usize::try_from(CHUNK).unwrap_or(1 << 21)],
         })
+    }
+
+    /// Looks again for what a target may have begun since that live snapshots do not see.
+    ///
+    /// # Errors
+    /// What it is.
+    pub fn look_again(&self) -> Result<(), Refused> {
+        hidden_writers(&self.dir)
     }
 
     /// Says which memory is not to be in the dump, so that it is left alone.
@@ -163,8 +180,22 @@ impl Precopy {
                 Err(_) => {}
             }
         }
+        if !self.has_begun {
+            self.file_times =
+                regions.iter().filter_map(|region| Some((region.range, self.file_time(region)?))).collect();
+        }
         self.has_begun = true;
         Ok(())
+    }
+
+    /// When the file behind a private mapping was last changed.
+    fn file_time(&self, region: &Region) -> Option<FileTime> {
+        if region.inode == 0 || region.is_shared() || !may_be_read(region) {
+            return None;
+        }
+        let link = format!("map_files/{:x}-{:x}", region.range.start(), region.range.end());
+        let about = self.dir.stat_link(&link).ok()?;
+        Some(format!("{}.{:09}", about.st_mtime, about.st_mtime_nsec))
     }
 
     fn is_excluded(&self, range: AddressRange) -> bool {
@@ -208,7 +239,6 @@ impl Precopy {
     /// # Errors
     /// See [`CopyError`].
     pub fn copy_first(&mut self, region: &Region, range: AddressRange, sink: &mut Sink<'_>) -> Result<(), CopyError> {
-        let query = if region.inode == 0 { Query::WRITTEN } else { Query::WRITTEN.with_files() };
         let mut at = range.start();
         while at < range.end() {
             let end = Address((at.0 / CHUNK + 1).saturating_mul(CHUNK)).min(range.end());
@@ -217,7 +247,7 @@ impl Precopy {
             let tracked = is_tracked(region);
             // Only what we watch ourselves: another userfaultfd's protection is another's knowledge.
             if tracked && self.is_watched(region.range) {
-                let found = self.memory.pages().find(chunk, query, &mut |run, state| runs.push((run, state)));
+                let found = self.memory.pages().find(chunk, Query::WRITTEN, &mut |run, state| runs.push((run, state)));
                 if found.is_err() {
                     // It is not watched, or not any more. Pages may have been protected without being told of, so nothing
                     // is known of the region from here on.
@@ -230,6 +260,8 @@ impl Precopy {
             for (run, state) in runs {
                 if tracked {
                     self.note(run, state);
+                } else {
+                    self.copied_unwatched.push(run);
                 }
                 self.copy(region, run, state, true, sink)?;
             }
@@ -251,15 +283,12 @@ impl Precopy {
             if !self.is_watched(region.range) || self.is_excluded(region.range) {
                 continue;
             }
-            let query = if region.inode == 0 { Query::WRITTEN } else { Query::WRITTEN.with_files() };
             let mut runs = Vec::new();
-            let found = self.memory.pages().find(region.range, query, &mut |run, state| runs.push((run, state)));
+            let found =
+                self.memory.pages().find(region.range, Query::WRITTEN, &mut |run, state| runs.push((run, state)));
             // Pages that were found are protected now, and have to be copied, also when it then went wrong.
             for (run, state) in runs {
                 changes.push((run, state));
-                if state.contains(PageState::FILE) && !self.with_files {
-                    continue;
-                }
                 pages += run.size() / self.page;
                 self.copy(region, run, state, false, sink)?;
             }
@@ -372,8 +401,19 @@ impl Precopy {
             let changed = self.changed(&regions);
             Ok::<_, LiveError>((facts.join().map_err(|_| LiveError::OwnThread("facts"))?, changed))
         })?;
-        let mut frozen =
-            Frozen { snapshot: facts?, changes: Vec::new(), bytes: Vec::with_capacity(8 << 20), copied: Vec::new() };
+        let mut frozen = Frozen {
+            snapshot: facts?,
+            changes: Vec::new(),
+            bytes: Vec::new(),
+            copied: Vec::new(),
+            broken: Vec::new(),
+            late: Vec::new(),
+        };
+        let to_copy: u64 = changed.iter().flatten().flat_map(|changed| &changed.runs).map(to_be_copied).sum();
+        if to_copy > MOST_COPIED {
+            return Err(Refused::new(format!("it has just written to {} MiB of its memory", to_copy >> 20)).into());
+        }
+        frozen.bytes.reserve(usize::try_from(to_copy).unwrap_or(0));
         let mut unwatched = MOST_UNWATCHED;
         let mut shared = MOST_SHARED;
         for (region, changed) in regions.iter().zip(changed) {
@@ -468,16 +508,17 @@ impl Precopy {
         left: &mut u64,
         frozen: &mut Frozen,
     ) -> Result<(), LiveError> {
-        let wanted = |state: PageState| must_copy(state) && (self.with_files || !state.contains(PageState::FILE));
         if !changed.watched {
-            let size: u64 = changed.runs.iter().filter(|(_, state)| wanted(*state)).map(|(run, _)| run.size()).sum();
+            let size: u64 = changed.runs.iter().map(to_be_copied).sum();
             *left = left
                 .checked_sub(size)
                 .ok_or_else(|| Refused::new(format!("{} MiB of its memory cannot be watched: {region}", size >> 20)))?;
         }
         for (run, state) in &changed.runs {
-            if wanted(*state) {
+            if must_copy(*state) {
                 frozen.copy(&self.memory, region, *run, self.page)?;
+            } else if self.with_files && state.contains(PageState::FILE) {
+                frozen.late.push((region.clone(), *run));
             }
         }
         frozen.changes.extend(changed.runs);
@@ -511,7 +552,7 @@ impl Precopy {
     /// # Errors
     /// See [`CopyError`].
     pub fn settle(&mut self, frozen: Frozen, sink: &mut Sink<'_>) -> Result<LiveSnapshot, CopyError> {
-        let Frozen { mut snapshot, changes, bytes, copied } = frozen;
+        let Frozen { mut snapshot, changes, bytes, copied, broken, late } = frozen;
         let mut at = 0;
         for range in copied {
             let length = usize::try_from(range.size()).unwrap_or(0);
@@ -522,6 +563,12 @@ impl Precopy {
                 self.broken.remove(page);
             });
         }
+        self.broken.extend(broken.into_iter().map(|page| page.0));
+        for (region, run) in late {
+            for part in without(run, &self.copied_unwatched) {
+                self.copy(&region, part, PageState::PRESENT, false, sink)?;
+            }
+        }
         self.states = overlay(std::mem::take(&mut self.states), changes);
         let mut regions = snapshot.process.regions.clone();
         regions.retain(|region| may_be_read(region) && !self.is_excluded(region.range));
@@ -529,6 +576,11 @@ impl Precopy {
         for region in &regions {
             if !region.is_shared() {
                 snapshot.known.insert(region.range, self.runs(region));
+                // Its pages were copied over a while; written to meanwhile by way of the file, they are of no one instant.
+                let before = self.file_times.get(&region.range);
+                if self.with_files && region.inode != 0 && before != self.file_time(region).as_ref() {
+                    gaps.push(not_frozen(region));
+                }
             } else if !snapshot.known.has(region.range) {
                 gaps.extend(self.copy_shared(region, &mut snapshot.known, sink)?);
             }
@@ -582,11 +634,11 @@ impl Precopy {
             runs.clear();
         }
         for run in &runs {
-            self.copy(region, run.range, PageState::PRESENT, true, sink)?;
+            self.copy(region, run.range, PageState::PRESENT, false, sink)?;
         }
-        let any = !runs.is_empty();
         known.insert(region.range, runs);
-        Ok(any.then(|| not_frozen(region)))
+        // Also when nothing is left of it: what there was at the stop is not known.
+        Ok(Some(not_frozen(region)))
     }
 
     /// Stops watching, in pieces, so that the target's page faults wait for no longer than a piece takes. Says how long
@@ -622,6 +674,10 @@ pub struct Frozen {
     bytes: Vec<u8>,
     /// The ranges of `bytes`.
     copied: Vec<AddressRange>,
+    /// Pages that could not be read.
+    broken: Vec<Address>,
+    /// Pages of files: those that have no copy yet get one when the target runs again.
+    late: Vec<(Region, AddressRange)>,
 }
 
 impl Frozen {
@@ -632,9 +688,6 @@ impl Frozen {
     }
 
     fn copy(&mut self, memory: &LiveMemory, region: &Region, run: AddressRange, page: u64) -> Result<(), LiveError> {
-        if self.bytes.len() >= MOST_COPIED {
-            return Err(Refused::new("it has written too much for what is copied while it stands still").into());
-        }
         let mut at = run.start();
         while at < run.end() {
             let from = self.bytes.len();
@@ -650,23 +703,50 @@ impl Frozen {
             if count > 0 {
                 self.copied.push(AddressRange::sized(at, count));
             }
-            // A page that cannot be read stays among the broken ones, or becomes one for having no copy.
+            if count == 0 {
+                self.broken.push(at);
+            }
             at = at.saturating_add(count.max(page));
         }
         Ok(())
     }
 }
 
-/// Whether pages of a region are watched.
+/// Whether pages of a region are watched: anonymous private memory. In private mappings of files, and of huge pages, the
+/// kernel leaves marks where protected pages were discarded, which the next page there inherits: what was written cannot be
+/// told, and a guard page (`MADV_GUARD_INSTALL`) cannot be made there as long as marks are. What of those belongs to the
+/// process alone is copied while it stands still; it is small as a rule.
 fn is_tracked(region: &Region) -> bool {
-    may_be_read(region) && !region.is_shared()
+    may_be_read(region) && region.inode == 0 && !region.flags.contains(RegionFlags::HUGETLB)
 }
 
 /// Whether a page that was found changed at the stop has to be copied.
 fn must_copy(state: PageState) -> bool {
     state.contains(PageState::WRITTEN)
         && state.intersects(PageState::PRESENT | PageState::SWAPPED)
-        && !state.intersects(PageState::GUARD | PageState::ZERO_PAGE)
+        && !state.intersects(PageState::GUARD | PageState::ZERO_PAGE | PageState::FILE)
+}
+
+/// Bytes of a run that have to be copied at the stop.
+fn to_be_copied((run, state): &(AddressRange, PageState)) -> u64 {
+    if must_copy(*state) { run.size() } else { 0 }
+}
+
+/// The parts of a range that none of `ranges` covers; those are in rising order.
+fn without(range: AddressRange, ranges: &[AddressRange]) -> Vec<AddressRange> {
+    let mut rest = Vec::new();
+    let mut at = range.start();
+    let from = ranges.partition_point(|other| other.end() <= range.start());
+    for other in ranges[from..].iter().take_while(|other| other.start() < range.end()) {
+        if at < other.start() {
+            rest.push(AddressRange::new(at, other.start()));
+        }
+        at = at.max(other.end());
+    }
+    if at < range.end() {
+        rest.push(AddressRange::new(at, range.end()));
+    }
+    rest
 }
 
 /// What the page tables say of a run that has changed: pages, and in between that there are none.
@@ -761,13 +841,20 @@ fn hidden_writers(dir: &ProcDir) -> Result<(), Refused> {
         return Err(Refused::new(format!("{WHY} (it has pinned memory)")));
     }
     // /proc/PID/fdinfo/FD: the flags in octal; for io_uring, the registered buffers.
-    const MOST_LOOKED_AT: usize = 4096;
-    for number in dir.numbers("fd").unwrap_or_default().into_iter().take(MOST_LOOKED_AT) {
+    for number in dir.numbers("fd").unwrap_or_default() {
+        let link = dir.read_link(&format!("fd/{number}")).unwrap_or_default();
+        if link.starts_with(b"anon_inode:[userfaultfd]") {
+            return Err(Refused::new("it uses a userfaultfd itself"));
+        }
+        if link.starts_with(b"/dev/vfio") || link.starts_with(b"anon_inode:[vfio") {
+            return Err(Refused::new(format!("{WHY} (descriptor {number}, {link})")));
+        }
         let Ok(about) = dir.read(&format!("fdinfo/{number}")) else { continue };
         let about = String::from_utf8_lossy(&about);
         let value = |name: &str| about.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        // For a pipe, `O_DIRECT` means packets.
         let direct = value("flags:").and_then(|flags| i32::from_str_radix(flags, 8).ok());
-        if direct.is_some_and(|flags| flags & libc::O_DIRECT != 0 && !is_pipe(dir, number)) {
+        if direct.is_some_and(|flags| flags & libc::O_DIRECT != 0) && !link.starts_with(b"pipe:") {
             return Err(Refused::new(format!("{WHY} (descriptor {number} is for direct input and output)")));
         }
         if value("UserBufs:").is_some_and(|count| count != "0") {
@@ -775,11 +862,6 @@ fn hidden_writers(dir: &ProcDir) -> Result<(), Refused> {
         }
     }
     Ok(())
-}
-
-/// For a pipe, `O_DIRECT` means packets.
-fn is_pipe(dir: &ProcDir, number: u32) -> bool {
-    dir.read_link(&format!("fd/{number}")).is_ok_and(|link| link.starts_with(b"pipe:"))
 }
 
 /// Whether [`Query::CHANGED`] tells of places without a page table on this kernel: tried on memory of our own.

@@ -71,6 +71,7 @@ impl ThreadSet {
             if cancelled() {
                 return Err(Refused::new("cancelled"));
             }
+            self.free_left();
             if self.state(tid).is_none_or(|state| state.is_uninterruptible() || state.is_exited()) {
                 why = Refused::thread("no thread can be stopped at once");
                 continue;

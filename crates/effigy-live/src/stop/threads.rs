@@ -49,6 +49,8 @@ pub(super) struct ThreadSet {
     /// The twin that was made, and what it was made with.
     pub(super) twin: Option<(Twin, Code)>,
     reaper: Arc<Reaper>,
+    /// Threads that are to be let go and do not stand still yet.
+    left: Vec<u32>,
 }
 
 /// Refusals in a row that are taken for final.
@@ -73,6 +75,7 @@ impl ThreadSet {
             quietened: 0,
             twin: None,
             reaper: Arc::default(),
+            left: Vec::new(),
         }
     }
 
@@ -130,6 +133,10 @@ impl ThreadSet {
         self.began = Instant::now();
         self.refusals = 0;
         self.quietened = 0;
+        // Still traced, and asked to stop.
+        for tid in trace::take_left() {
+            self.threads.insert(tid, Hold::Interrupted);
+        }
         loop {
             if cancelled() {
                 return Err(LiveError::Cancelled);
@@ -410,6 +417,26 @@ impl ThreadSet {
         false
     }
 
+    /// Lets go of threads that stopped too late for it, and collects dead ones; says whether any are left. The target must
+    /// not wait for the end of a tracer that lives on.
+    pub(super) fn free_left(&mut self) -> bool {
+        for tid in trace::take_left() {
+            match wait(tid) {
+                Waited::Stopped(stop) => {
+                    if stop.signal == 0 && !stop.job_control {
+                        restart_if_interrupted(pid_of(tid));
+                    }
+                    detach(tid, stop.signal);
+                }
+                Waited::Event(_) => detach(tid, 0),
+                Waited::Gone => {}
+                Waited::Nothing => self.left.push(tid),
+            }
+        }
+        self.left.drain(..).for_each(trace::leave);
+        trace::any_left()
+    }
+
     /// Lets every thread go. One that is stopped gets the signal that it was about to get.
     pub(super) fn detach_all(&mut self) {
         for (tid, hold) in std::mem::take(&mut self.threads) {
@@ -419,7 +446,11 @@ impl ThreadSet {
                 // since can.
                 Hold::Seized | Hold::Interrupted | Hold::Unstoppable => match wait(tid) {
                     Waited::Stopped(stop) => stop,
-                    Waited::Nothing | Waited::Event(_) | Waited::Gone => continue,
+                    Waited::Gone => continue,
+                    Waited::Nothing | Waited::Event(_) => {
+                        trace::leave(tid);
+                        continue;
+                    }
                 },
             };
             if stop.signal == 0 && !stop.job_control {

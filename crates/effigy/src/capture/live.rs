@@ -83,6 +83,7 @@ pub(super) fn run(
     }
     let options =
         PreludeOptions { kernel_facts: request.kernel_stacks, careful: false, calls: false, allow_traced: false };
+    let began = Instant::now();
     std::thread::scope(|scope| {
         let writer = std::thread::Builder::new()
             .name("writer".into())
@@ -93,9 +94,13 @@ pub(super) fn run(
             .and_then(|()| {
                 // What is read now is what the dump says: the target stands still soon.
                 let prelude = Prelude::read(pid, options)?;
-                precopy
+                precopy.look_again().map_err(LiveError::from)?;
+                let pages = precopy
                     .round(&mut |address, bytes, first| post.add(address, bytes, first))
                     .map_err(|error| failure(error, pid))?;
+                if pages > MANY_PAGES {
+                    return Err(LiveError::NoSnapshot(not_converging(pages, began.elapsed(), 1)).into());
+                }
                 stages.send(Stage::ReadyToStop).map_err(|_| Failure::OwnThread)?;
                 let stopped = stopped.recv().map_err(|_| Failure::OwnThread)?;
                 let frozen = precopy.freeze(prelude, stopped);
@@ -113,7 +118,7 @@ pub(super) fn run(
         drop(parcels);
         let written = writer.join().map_err(|_| Failure::OwnThread)?;
         // A failed output also ends the copying; it is the cause to name.
-        let live = written.map_err(Failure::Output)?;
+        let live = written?;
         let mut snapshot = copied?;
         snapshot.set_comment(request.comment.clone());
         finish(live, snapshot, goal, request, &wish, longest_wait)
@@ -258,16 +263,17 @@ fn drain(
     parcels: &Receiver<Parcel>,
     give_back: &Sender<Parcel>,
     progress: &Progress,
-) -> std::io::Result<LiveFile> {
+) -> Result<LiveFile, Failure> {
     for mut parcel in parcels {
         let mut at = 0;
         for (address, length, first) in parcel.pages.drain(..) {
-            live.put(address, &parcel.bytes[at..at + length], first)?;
+            live.put(address, &parcel.bytes[at..at + length], first).map_err(Failure::Output)?;
             at += length;
         }
         progress.done.fetch_add(at as u64, Ordering::Relaxed);
         if live.extra_ranges() > MOST_EXTRA {
-            return Err(std::io::Error::other("the target's memory changes its shape too fast for a live snapshot"));
+            let why = "its memory changes its shape too fast to be kept track of".to_owned();
+            return Err(LiveError::NoSnapshot(Refused::because(why)).into());
         }
         parcel.bytes.clear();
         let _ = give_back.try_send(parcel);
