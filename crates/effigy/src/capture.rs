@@ -249,15 +249,22 @@ fn capture_once(
     let mut view = ProgressView::new(request.show_progress, &progress);
     let mut drive = Drive::new(pid, cancel, &progress);
     let outcome = drive.run(prelude, goals, request, mode);
-    let (held, results) = drive.finish();
+    let (held, results) = drive.let_go();
     view.clear();
-    drop(job_control);
     let manner = Manner { mode, declined: declined.to_vec(), held, began };
     let outcome = match outcome {
-        Ok(finished) => complete(finished, request, careful, manner, cancel, &progress),
+        Ok(finished) => {
+            drop(drive);
+            drop(job_control);
+            complete(finished, request, careful, manner, cancel, &progress)
+        }
         Err(failure) => {
+            // What the worker has read of a twin so far may be wanted.
             progress.stop();
-            results.and_then(|results| abandon(&results, request, &manner, &failure, &progress)).ok_or(failure)
+            let kept = results.and_then(|results| abandon(&results, request, &manner, &failure, &progress));
+            drop(drive);
+            drop(job_control);
+            kept.ok_or(failure)
         }
     };
     if outcome.is_err() {

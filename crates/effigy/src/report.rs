@@ -40,9 +40,10 @@ pub(crate) struct Report {
     pub(crate) snapshot: &'static str,
     /// Why not in a way that holds it up less; empty when it was the best for this kind of dump, or as asked.
     pub(crate) snapshot_reason: String,
-    /// How long the target's threads stood still, all in all, in microseconds.
+    /// How long all of the target's threads stood still, in microseconds.
     pub(crate) pause_us: u64,
-    /// The longest time that the target could not go on, in microseconds: standing still, or waiting for a page.
+    /// The longest time that the target, or one thread of it, could not go on, in microseconds: standing still, making a
+    /// call for us, or waiting for a page.
     pub(crate) stall_us: u64,
     /// How long everything took, in microseconds.
     pub(crate) wall_us: u64,
@@ -107,8 +108,8 @@ impl Report {
         } else {
             let time = |micros| print::duration(Duration::from_micros(micros));
             let _ = write!(text, "\n  the process stood still for {}", time(self.pause_us));
-            if self.stall_us != self.pause_us {
-                let _ = write!(text, ", {} at a time at most", time(self.stall_us));
+            if self.stall_us > self.pause_us {
+                let _ = write!(text, ", a thread of it for {} at most", time(self.stall_us));
             }
             let _ = write!(text, "\n  snapshot: {}", self.snapshot);
             if !self.snapshot_reason.is_empty() {
@@ -197,7 +198,7 @@ mod tests {
             snapshot: "clone",
             snapshot_reason: "live: userfaultfd: EPERM".into(),
             pause_us: 22_400,
-            stall_us: 21_900,
+            stall_us: 23_900,
             wall_us: 47_492,
             target: TargetReport {
                 pid: 4711,
@@ -218,7 +219,7 @@ mod tests {
         insta::assert_snapshot!(report(vec![memory(0, 4096, GapReason::KernelData)]).text(), @r"
         wrote /dumps/a\nb.dmp: 13.0 MiB
           full of redis\u{1b}[2J (pid 4711): 5 threads, 19 modules, 117 regions, 12.5 MiB of memory
-          the process stood still for 22.4 ms, 21.9 ms at a time at most
+          the process stood still for 22.4 ms, a thread of it for 23.9 ms at most
           snapshot: clone (live: userfaultfd: EPERM)
         ");
     }
@@ -240,7 +241,7 @@ mod tests {
         insta::assert_snapshot!(report.text(), @r"
         kept a partial dump, /dumps/a\nb.dmp: 13.0 MiB
           full of redis\u{1b}[2J (pid 4711): 5 threads, 19 modules, 117 regions, 12.5 MiB of memory
-          the process stood still for 22.4 ms, 21.9 ms at a time at most
+          the process stood still for 22.4 ms, a thread of it for 23.9 ms at most
           snapshot: clone (live: userfaultfd: EPERM)
           left out: 1.0 MiB of memory in 1 place: the program excludes it from dumps (MADV_DONTDUMP)
           missing: registers of thread 7: the thread is in uninterruptible sleep
@@ -275,7 +276,7 @@ mod tests {
           "snapshot": "clone",
           "snapshot_reason": "live: userfaultfd: EPERM",
           "pause_us": 22400,
-          "stall_us": 21900,
+          "stall_us": 23900,
           "wall_us": 47492,
           "target": {
             "pid": 4711,

@@ -136,7 +136,7 @@ fn number_of_clones() {
 /// Five at once, and not six.
 #[test]
 fn five_clones() {
-    let (dir, target) = (scratch(), Plan::c("big").args(["-m", "96", "-t", "3"]).start());
+    let (dir, target) = (scratch(), Plan::c("big").args(["-m", "400", "-t", "3"]).start());
     let before = State::of(target.pid);
     let runs: Vec<_> = (0..5)
         .map(|number| slow_clone(&target, &dir.path().join(format!("{number}.core")), &["--clones", "5"]).start())

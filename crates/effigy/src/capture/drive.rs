@@ -24,14 +24,15 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// How long the target was held up.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Held {
-    /// Its threads stood still, all in all.
+    /// All of its threads stood still.
     pub(super) pause: Duration,
-    /// The longest time that it could not go on: standing still, or waiting for a page.
+    /// The longest time that it, or one thread of it, could not go on: standing still, making a call for us, or waiting for
+    /// a page.
     pub(super) stall: Duration,
 }
 
 impl Held {
-    fn add(&mut self, pause: Duration) {
+    fn stand(&mut self, pause: Duration) {
         self.pause += pause;
         self.wait(pause);
     }
@@ -82,7 +83,7 @@ impl<'a> Drive<'a> {
                 self.tracer = Some(Tracer::start(self.pid)?);
                 let opened = self.tracer()?.open_userfault(code)?;
                 let (userfault, paused) = wait_for(&opened, self.cancel)?.map_err(LiveError::from)?;
-                self.held.add(paused);
+                self.held.wait(paused);
                 Freeze::Live { userfault, stopped, stages: stage_sender }
             }
         };
@@ -98,11 +99,11 @@ impl<'a> Drive<'a> {
         Ok(finished)
     }
 
-    /// Lets go of everything, and says how long the target was held up and where a result may still come.
-    pub(super) fn finish(mut self) -> (Held, Option<Receiver<WorkResult>>) {
+    /// Lets the target go, and says how long it was held up and where a result may still come. A twin lives until this is
+    /// dropped.
+    pub(super) fn let_go(&mut self) -> (Held, Option<Receiver<WorkResult>>) {
         let _ = self.resume();
-        drop(self.tracer.take());
-        (self.held, self.results)
+        (self.held, self.results.take())
     }
 
     fn tracer(&mut self) -> Result<&mut Tracer, Failure> {
@@ -128,7 +129,7 @@ impl<'a> Drive<'a> {
             return Ok(());
         }
         let pause = self.tracer()?.resume()?;
-        self.held.add(pause);
+        self.held.stand(pause);
         Ok(())
     }
 
@@ -184,7 +185,7 @@ impl<'a> Drive<'a> {
         }
         let ended = self.tracer()?.end_twin()?;
         match wait_for(&ended, self.cancel)? {
-            Ok(paused) => self.held.add(paused),
+            Ok(paused) => self.held.wait(paused),
             Err(refused) => print::note(&format!(
                 "effigy: the clone of process {} has ended and stays in the list of processes (a zombie) until the \
                  next dump of it: {refused}",
