@@ -11,6 +11,7 @@
 //! - Nothing waits without a deadline.
 
 pub mod error;
+mod haste;
 pub mod headroom;
 mod image;
 pub mod inject;
@@ -25,4 +26,5 @@ pub mod stop;
 mod trace;
 
 pub use error::LiveError;
+pub use haste::Haste;
 pub use memory::LiveMemory;

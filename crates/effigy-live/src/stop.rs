@@ -25,7 +25,7 @@ use effigy_process::{NoRegisters, ProcessId, Registers, ThreadId, ThreadState};
 
 use crate::procfs::ProcDir;
 use crate::remote::{Code, Refused, Twin, Userfault};
-use crate::{LiveError, inject};
+use crate::{Haste, LiveError, inject};
 use threads::ThreadSet;
 pub(crate) use threads::already_traced;
 
@@ -257,6 +257,8 @@ impl Drop for Tracer {
 
 /// Body of the tracer thread.
 fn work(dir: ProcDir, tasks: &Receiver<Task>, cancelled: &AtomicBool, events: &Sender<Event>, over: &Sender<Instant>) {
+    // It sleeps unless the target waits for it.
+    let _haste = Haste::begin();
     let mut threads = ThreadSet::new(dir);
     let mut told = false;
     loop {

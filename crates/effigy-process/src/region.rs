@@ -111,7 +111,13 @@ pub struct Region {
     /// Bytes swapped out.
     pub swapped: u64,
     /// Bytes resident that are mapped more than once, as a rule by other processes as well.
+    #[serde(skip_serializing_if = "is_none")]
     pub mapped_elsewhere: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_none(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 impl Region {

@@ -23,7 +23,7 @@ use crate::pagemap::{PageState, PageTable, Query};
 use crate::procfs::{ProcDir, parse_maps, read_known_regions};
 use crate::remote::{Refused, Userfault, own_userfault};
 use crate::stop::Stopped;
-use crate::{LiveError, LiveMemory, inject};
+use crate::{Haste, LiveError, LiveMemory, inject};
 
 /// Pages are protected and copied in pieces of this many bytes: a huge page is protected whole or split.
 const CHUNK: u64 = 2 << 20;
@@ -390,6 +390,7 @@ impl Precopy {
     /// # Errors
     /// When too much cannot be had in this way, or the target has ended.
     pub fn freeze(&mut self, prelude: Prelude, stopped: Stopped) -> Result<Frozen, LiveError> {
+        let _haste = Haste::begin();
         let mut regions = read_known_regions(&self.dir, &prelude.regions)?.map_or_else(|| parse_maps(&self.dir), Ok)?;
         regions.retain(|region| may_be_read(region) && !self.is_excluded(region.range));
         // Facts and page tables are read side by side: every millisecond counts.

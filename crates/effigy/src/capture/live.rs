@@ -30,6 +30,8 @@ const FEW_PAGES: u64 = 1000;
 const MANY_PAGES: u64 = 40_000;
 /// Ranges that appear while memory is copied, at most; each costs 64 bytes here and a line in the dump's tables.
 const MOST_EXTRA: usize = 200_000;
+/// How long the file is waited for before the target is stopped.
+const LONGEST_SETTLING: Duration = Duration::from_millis(100);
 /// Bytes of one buffer on its way to the file.
 const BUFFER: usize = 1 << 20;
 /// Buffers on their way.
@@ -101,6 +103,8 @@ pub(super) fn run(
                 if pages > MANY_PAGES {
                     return Err(LiveError::NoSnapshot(not_converging(pages, began.elapsed(), 1)).into());
                 }
+                // While the target stands still, nobody of ours is to be busy with something else.
+                post.settle();
                 stages.send(Stage::ReadyToStop).map_err(|_| Failure::OwnThread)?;
                 let stopped = stopped.recv().map_err(|_| Failure::OwnThread)?;
                 let frozen = precopy.freeze(prelude, stopped);
@@ -247,6 +251,15 @@ impl Post<'_> {
         parcel.bytes.extend_from_slice(bytes);
         self.parcel = Some(parcel);
         Ok(())
+    }
+
+    /// Waits until everything is written, though not for ever: a slow disk is no reason to let the target write more.
+    fn settle(&mut self) {
+        self.send();
+        let began = Instant::now();
+        while self.empty.len() < BUFFERS && began.elapsed() < LONGEST_SETTLING {
+            std::thread::sleep(Duration::from_micros(200));
+        }
     }
 
     fn send(&mut self) {

@@ -19,7 +19,7 @@ use effigy_formats::{Contents, Format};
 use effigy_live::remote::{Refused, Twin, Userfault};
 use effigy_live::snapshot::{LiveSnapshot, Prelude};
 use effigy_live::stop::Stopped;
-use effigy_live::{LiveError, inject};
+use effigy_live::{Haste, LiveError, inject};
 use effigy_process::{ExtentList, Gap, Process, Snapshot};
 
 use super::{Failure, Request, in_thread};
@@ -121,6 +121,7 @@ impl Work {
             Freeze::Not => LiveSnapshot::of_unstopped(prelude)?,
             Freeze::Stopped(stopped) => LiveSnapshot::of_stopped(prelude, stopped)?,
             Freeze::Twin { stopped, twin, stages } => {
+                let _haste = Haste::begin();
                 // The facts are read while the kernel copies page tables.
                 let snapshot = LiveSnapshot::of_stopped(prelude, stopped)?;
                 let twin = twin.recv().map_err(|_| LiveError::OwnThread("tracer"))?.map_err(LiveError::from)?;
