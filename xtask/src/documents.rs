@@ -61,3 +61,12 @@ fn every_crate_stands_in_the_map() {
     let missing: Vec<_> = names.iter().filter(|name| !map.contains(&format!("| `{name}` |"))).collect();
     assert!(missing.is_empty(), "docs/architecture.md has no row for {missing:?}");
 }
+
+/// The first command that a newcomer types must know which program it means.
+#[test]
+fn the_command_of_the_readme_finds_its_program() {
+    assert!(read("README.md").contains("cargo run --release -- demo"), "README.md shows another command now");
+    let workspace = read("Cargo.toml");
+    let default = workspace.lines().find_map(|line| line.strip_prefix("default-members = "));
+    assert_eq!(default, Some("[\"crates/effigy\"]"), "cargo run would not know what to run");
+}
