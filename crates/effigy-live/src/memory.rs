@@ -288,7 +288,7 @@ impl LiveMemory {
 }
 
 /// Reads from a file, and gives zeros for the rest of the page in which the file ends, as a mapping of it does.
-fn read_padded(file: &File, offset: u64, buffer: &mut [u8], page_size: u64) -> io::Result<usize> {
+pub(crate) fn read_padded(file: &File, offset: u64, buffer: &mut [u8], page_size: u64) -> io::Result<usize> {
     let count = file.read_at(buffer, offset)?;
     if count == buffer.len() || count == 0 {
         return Ok(count);

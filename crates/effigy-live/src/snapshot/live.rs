@@ -19,6 +19,7 @@ use effigy_process::{Address, AddressRange, Gap, GapReason, GapSubject, PageClas
 
 use super::known::{Known, MOST_SHARED, may_be_read, not_frozen};
 use super::{LiveSnapshot, Prelude};
+use crate::memory::read_padded;
 use crate::pagemap::{PageState, PageTable, Query};
 use crate::procfs::{ProcDir, parse_maps, read_known_regions};
 use crate::remote::{Refused, Userfault, own_userfault};
@@ -92,8 +93,6 @@ pub struct Precopy {
     excluded: Vec<AddressRange>,
     /// What is known of pages that were protected, in rising order.
     states: Vec<(AddressRange, PageState)>,
-    /// Memory that is not watched and was copied all the same, in rising order: pages of files as a rule.
-    copied_unwatched: Vec<AddressRange>,
     /// When files that are mapped were last changed, by the mappings' addresses.
     file_times: BTreeMap<AddressRange, FileTime>,
     /// Pages that could not be read.
@@ -133,7 +132,6 @@ impl Precopy {
             with_files,
             excluded: Vec::new(),
             states: Vec::new(),
-            copied_unwatched: Vec::new(),
             file_times: BTreeMap::new(),
             broken: BTreeSet::new(),
             longest_wait: Duration::ZERO,
@@ -254,14 +252,12 @@ impl Precopy {
                     self.forget(region.range);
                     runs.clear();
                 }
-            } else if !tracked && !region.is_shared() {
+            } else if !(tracked || region.is_shared() || self.with_files && region.inode != 0) {
                 runs.push((chunk, PageState::PRESENT));
             }
             for (run, state) in runs {
                 if tracked {
                     self.note(run, state);
-                } else {
-                    self.copied_unwatched.push(run);
                 }
                 self.copy(region, run, state, true, sink)?;
             }
@@ -566,9 +562,7 @@ impl Precopy {
         }
         self.broken.extend(broken.into_iter().map(|page| page.0));
         for (region, run) in late {
-            for part in without(run, &self.copied_unwatched) {
-                self.copy(&region, part, PageState::PRESENT, false, sink)?;
-            }
+            self.copy_of_file(&region, run, sink)?;
         }
         self.states = overlay(std::mem::take(&mut self.states), changes);
         let mut regions = snapshot.process.regions.clone();
@@ -599,6 +593,29 @@ impl Precopy {
         }
         snapshot.add_gaps(gaps);
         Ok(snapshot)
+    }
+
+    /// Copies pages that belonged to a mapped file at the stop, from the file: in the target, which runs again, they may be
+    /// its own by now.
+    fn copy_of_file(&mut self, region: &Region, run: AddressRange, sink: &mut Sink<'_>) -> Result<(), CopyError> {
+        let Ok(file) = self.memory.open_backing(region) else {
+            return Err(Refused::new(format!("a mapped file cannot be opened: {}", region.name)).into());
+        };
+        let mut at = run.start();
+        while at < run.end() {
+            let want = usize::try_from(run.end().0 - at.0).unwrap_or(usize::MAX).min(self.buffer.len());
+            let offset = region.offset + (at.0 - region.range.start().0);
+            let count = read_padded(&file, offset, &mut self.buffer[..want], self.page).unwrap_or(0) as u64;
+            let count = count / self.page * self.page;
+            if count == 0 {
+                self.broken.insert(at.0);
+            } else {
+                let length = usize::try_from(count).unwrap_or(want);
+                sink(at, &self.buffer[..length], false).map_err(CopyError::Output)?;
+            }
+            at = at.saturating_add(count.max(self.page));
+        }
+        Ok(())
     }
 
     /// The runs of a private region, from what is known of its pages.
@@ -677,7 +694,7 @@ pub struct Frozen {
     copied: Vec<AddressRange>,
     /// Pages that could not be read.
     broken: Vec<Address>,
-    /// Pages of files: those that have no copy yet get one when the target runs again.
+    /// Pages of files: they are copied from there when the target runs again.
     late: Vec<(Region, AddressRange)>,
 }
 
@@ -731,23 +748,6 @@ fn must_copy(state: PageState) -> bool {
 /// Bytes of a run that have to be copied at the stop.
 fn to_be_copied((run, state): &(AddressRange, PageState)) -> u64 {
     if must_copy(*state) { run.size() } else { 0 }
-}
-
-/// The parts of a range that none of `ranges` covers; those are in rising order.
-fn without(range: AddressRange, ranges: &[AddressRange]) -> Vec<AddressRange> {
-    let mut rest = Vec::new();
-    let mut at = range.start();
-    let from = ranges.partition_point(|other| other.end() <= range.start());
-    for other in ranges[from..].iter().take_while(|other| other.start() < range.end()) {
-        if at < other.start() {
-            rest.push(AddressRange::new(at, other.start()));
-        }
-        at = at.max(other.end());
-    }
-    if at < range.end() {
-        rest.push(AddressRange::new(at, range.end()));
-    }
-    rest
 }
 
 /// What the page tables say of a run that has changed: pages, and in between that there are none.
