@@ -7,6 +7,7 @@
  *   -f FILE  a private mapping of this file too       -H  huge pages of hugetlbfs too
  *   -k NAME  only this sequence                       -m MB  resident memory that stands still
  *   -n COUNT counters in each sequence (64; a power of two)
+ *   -s PAGES a sequence "storm" with a counter in each of so many pages (a power of two)
  *
  * `fact sequence.NAME BASE:STRIDE:COUNT:STEP:TID:SLOT`: counter I, in the order of writing, lies at
  * BASE + (I * STEP mod COUNT) * STRIDE + (I * 136 mod 4096), so that whoever copies memory by rising addresses goes another
@@ -19,14 +20,14 @@
 static char in_bss[(MOST + 1) * PAGE];
 static char in_data[(MOST + 1) * PAGE] = {1};
 static const struct timespec *pace;
-static size_t counters = MOST;
+static size_t counters = MOST, storm;
 static const char *only;
 
 static struct sequence {
     const char *name;
     char *base;
-    size_t stride, step;
-    uint64_t *order[MOST];
+    size_t stride, step, count;
+    uint64_t **order;
     volatile uint64_t *last;
 } sequences[16];
 static int begun;
@@ -63,17 +64,19 @@ static NOINLINE void *write_sequence(void *argument)
 {
     struct sequence *sequence = argument;
     uint64_t slot = 0;
-    for (size_t i = 0; i < counters; i++) {
-        char *page = sequence->base + i * sequence->step % counters * sequence->stride;
+    size_t count = sequence->count;
+    sequence->order = malloc(count * sizeof *sequence->order);
+    for (size_t i = 0; i < count; i++) {
+        char *page = sequence->base + i * sequence->step % count * sequence->stride;
         sequence->order[i] = (uint64_t *)(page + i * 136 % PAGE);
         *sequence->order[i] = 0;
     }
     prctl(PR_SET_NAME, sequence->name);
     say("busy %d", own_tid());
     say("fact sequence.%s %#lx:%zu:%zu:%zu:%d:%#lx", sequence->name, (unsigned long)sequence->base, sequence->stride,
-        counters, sequence->step, own_tid(), (unsigned long)&slot);
-    sequence->last = sequence->order[counters - 1];
-    count_up(sequence->order, counters, &slot);
+        count, sequence->step, own_tid(), (unsigned long)&slot);
+    sequence->last = sequence->order[count - 1];
+    count_up(sequence->order, count, &slot);
     return NULL;
 }
 
@@ -92,12 +95,17 @@ static NOINLINE void *write_on_stack(void *argument)
     return write_sequence(sequence);
 }
 
-static void sequence(const char *name, void *base, size_t stride, size_t step, void *(*body)(void *))
+static void sequence_of(size_t number, const char *name, void *base, size_t stride, size_t step, void *(*body)(void *))
 {
     if (only && strcmp(only, name) != 0)
         return;
-    sequences[begun] = (struct sequence){name, base, stride, step, {0}, NULL};
+    sequences[begun] = (struct sequence){name, base, stride, step, number, NULL, NULL};
     start(body, &sequences[begun++], 1ul << 20);
+}
+
+static void sequence(const char *name, void *base, size_t stride, size_t step, void *(*body)(void *))
+{
+    sequence_of(counters, name, base, stride, step, body);
 }
 
 static void *aligned(size_t bytes, size_t to)
@@ -149,6 +157,8 @@ static void start_sequences(const char *file, int hugetlb)
     if (file)
         in_file("file", open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     in_huge_pages(hugetlb);
+    if (storm)
+        sequence_of(storm, "storm", map((storm + 1) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE), PAGE, 1, write_sequence);
 }
 
 int main(int count, char **words)
@@ -158,7 +168,7 @@ int main(int count, char **words)
     int hugetlb = 0, option;
     size_t megabytes = 0;
     begin();
-    while ((option = getopt(count, words, "p:f:Hk:m:n:")) != -1) {
+    while ((option = getopt(count, words, "p:f:Hk:m:n:s:")) != -1) {
         switch (option) {
         case 'p':
             rest.tv_nsec = atol(optarg);
@@ -169,11 +179,12 @@ int main(int count, char **words)
         case 'k': only = optarg; break;
         case 'm': megabytes = strtoul(optarg, NULL, 10); break;
         case 'n': counters = strtoul(optarg, NULL, 10); break;
+        case 's': storm = strtoul(optarg, NULL, 10); break;
         default: return 98;
         }
     }
-    if (counters > MOST || (counters & (counters - 1)))
-        fail("-n");
+    if (counters > MOST || (counters & (counters - 1)) || (storm & (storm - 1)))
+        fail("-n or -s");
     if (megabytes)
         marker("still", map(megabytes << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE), megabytes << 20);
     marker("quiet", malloc(PAGE), PAGE);

@@ -1,4 +1,4 @@
-//! Precedence for the threads of ours that the target waits for.
+//! Precedence for the threads of ours that the target waits for, and the opposite for those that it does not.
 
 use rustix::process::{getpriority_process, setpriority_process};
 use rustix::thread::{Pid, gettid};
@@ -35,6 +35,19 @@ impl Drop for Haste {
     }
 }
 
+/// How far a thread steps back: the kernel gives it a tenth of what it gives an ordinary one where both want to run, and
+/// all where nobody else does.
+const BACK: i32 = 10;
+
+/// The calling thread lets others come first from here on, for good: who may not step forward cannot take this back.
+pub fn step_back() {
+    let thread = Some(gettid());
+    // One that was made to stand further back yet stays there.
+    if getpriority_process(thread).is_ok_and(|now| now < BACK) {
+        let _ = setpriority_process(thread, BACK);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +56,17 @@ mod tests {
     fn haste_ends() {
         let before = getpriority_process(Some(gettid())).unwrap();
         drop(Haste::begin());
+        assert_eq!(getpriority_process(Some(gettid())).unwrap(), before);
+    }
+
+    #[test]
+    fn stepping_back_is_for_one_thread() {
+        let before = getpriority_process(Some(gettid())).unwrap();
+        let there = std::thread::spawn(|| {
+            step_back();
+            getpriority_process(Some(gettid())).unwrap()
+        });
+        assert_eq!(there.join().unwrap(), BACK.max(before));
         assert_eq!(getpriority_process(Some(gettid())).unwrap(), before);
     }
 }

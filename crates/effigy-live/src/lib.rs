@@ -26,5 +26,5 @@ pub mod stop;
 mod trace;
 
 pub use error::LiveError;
-pub use haste::Haste;
+pub use haste::{Haste, step_back};
 pub use memory::LiveMemory;

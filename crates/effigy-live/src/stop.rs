@@ -16,8 +16,8 @@ mod restart;
 mod threads;
 pub(crate) mod wait;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -72,6 +72,8 @@ pub struct Stopped {
     pub witness: ThreadId,
     /// When the first thread was interrupted.
     pub since: Instant,
+    /// When all of them stood still.
+    pub still: Instant,
 }
 
 /// What the tracer tells while and after the target stands still.
@@ -86,14 +88,52 @@ pub type Answer<T> = Receiver<Result<T, Refused>>;
 /// Something that only the tracer can do. The second argument tells whether it is no longer wanted.
 type Task = Box<dyn FnOnce(&mut ThreadSet, &dyn Fn() -> bool) + Send>;
 
+/// The way to the tracer thread, until the tracer is dropped.
+type Tasks = Arc<Mutex<Option<Sender<Task>>>>;
+
+/// Lets the target go, for another thread than the one that holds the [`Tracer`].
+#[derive(Clone, Debug)]
+pub struct Release(Tasks);
+
+impl Release {
+    /// Lets the target go. Returns when every thread is free.
+    ///
+    /// # Errors
+    /// When the tracer thread has come to an end: the target is free, and was so for an unknown time.
+    pub fn release(&self) -> Result<(), LiveError> {
+        let free = ask(&self.0, |threads, _| threads.detach_all())?;
+        free.recv_timeout(LONGEST_RELEASE).map_err(|_| LiveError::OwnThread("tracer"))
+    }
+}
+
+fn send(tasks: &Tasks, task: Task) -> Result<(), LiveError> {
+    let tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+    let sent = tasks.as_ref().map(|tasks| tasks.send(task));
+    sent.and_then(Result::ok).ok_or(LiveError::OwnThread("tracer"))
+}
+
+/// Has the tracer do something; its result comes on the channel, unless the tracer comes to an end before.
+fn ask<T: Send + 'static>(
+    tasks: &Tasks,
+    task: impl FnOnce(&mut ThreadSet, &dyn Fn() -> bool) -> T + Send + 'static,
+) -> Result<Receiver<T>, LiveError> {
+    let (sender, receiver) = bounded(1);
+    let task: Task = Box::new(move |threads, cancelled| {
+        // Nobody may be waiting any more.
+        let _ = sender.send(task(threads, cancelled));
+    });
+    send(tasks, task)?;
+    Ok(receiver)
+}
+
 /// The thread that holds the trace.
 #[derive(Debug)]
 pub struct Tracer {
     pid: ProcessId,
     events: Receiver<Event>,
     event_sender: Sender<Event>,
-    /// Dropping it asks the thread to let the target go, and to end.
-    tasks: Option<Sender<Task>>,
+    /// Taking it away asks the thread to let the target go, and to end.
+    tasks: Tasks,
     cancelled: Arc<AtomicBool>,
     over: Receiver<Instant>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -127,17 +167,26 @@ impl Tracer {
                 move || work(dir, &to_do, &cancelled, &events, &over_sender)
             })
             .map_err(|_| LiveError::OwnThread("tracer"))?;
-        Ok(Self { pid, events, event_sender, tasks: Some(tasks), cancelled, over, thread: Some(thread), since: None })
+        let tasks = Arc::new(Mutex::new(Some(tasks)));
+        Ok(Self { pid, events, event_sender, tasks, cancelled, over, thread: Some(thread), since: None })
     }
 
-    /// Begins to stop the process; [`wait_stopped`](Self::wait_stopped) tells the outcome.
+    /// Begins to stop the process; [`wait_stopped`](Self::wait_stopped) tells the outcome. `still` is told when all threads
+    /// stand still, before their registers are read: what is looked at from then on is of the moment, if
+    /// [`Stopped::still`] is that which was told last.
     ///
     /// # Errors
     /// When the thread is gone.
-    pub fn stop(&self, limits: StopLimits) -> Result<(), LiveError> {
+    pub fn stop(&self, limits: StopLimits, still: Option<Sender<Instant>>) -> Result<(), LiveError> {
         let events = self.event_sender.clone();
-        self.send(Box::new(move |threads, cancelled| {
-            let result = with_reaper(threads, |threads| threads.stop_all(limits, cancelled));
+        let stop: Task = Box::new(move |threads, cancelled| {
+            let tell = |moment| {
+                if let Some(still) = &still {
+                    // Nobody may be waiting, or for nothing but the last.
+                    let _ = still.try_send(moment);
+                }
+            };
+            let result = with_reaper(threads, |threads| threads.stop_all(limits, cancelled, &tell));
             if result.is_err() {
                 threads.detach_all();
             }
@@ -145,25 +194,14 @@ impl Tracer {
                 threads.detach_all();
             }
             assert!(!inject::hit(inject::TRACER_PANIC), "injected failure");
-        }))
+        });
+        send(&self.tasks, stop)
     }
 
-    fn send(&self, task: Task) -> Result<(), LiveError> {
-        let tasks = self.tasks.as_ref().ok_or(LiveError::OwnThread("tracer"))?;
-        tasks.send(task).map_err(|_| LiveError::OwnThread("tracer"))
-    }
-
-    /// Has the tracer do something; its result comes on the channel, unless the tracer comes to an end before.
-    fn ask<T: Send + 'static>(
-        &self,
-        task: impl FnOnce(&mut ThreadSet, &dyn Fn() -> bool) -> T + Send + 'static,
-    ) -> Result<Receiver<T>, LiveError> {
-        let (sender, receiver) = bounded(1);
-        self.send(Box::new(move |threads, cancelled| {
-            // Nobody may be waiting any more.
-            let _ = sender.send(task(threads, cancelled));
-        }))?;
-        Ok(receiver)
+    /// What lets the target go, for another thread.
+    #[must_use]
+    pub fn releaser(&self) -> Release {
+        Release(Arc::clone(&self.tasks))
     }
 
     /// Begins to make a twin of the target, which stands still.
@@ -171,7 +209,7 @@ impl Tracer {
     /// # Errors
     /// When the tracer thread is gone.
     pub fn make_twin(&self, code: Code) -> Result<Answer<Twin>, LiveError> {
-        self.ask(move |threads, _| threads.make_twin(code))
+        ask(&self.tasks, move |threads, _| threads.make_twin(code))
     }
 
     /// Ends the twin, if there is one, and has the target collect it: one of its threads stands still for that for a
@@ -180,7 +218,7 @@ impl Tracer {
     /// # Errors
     /// When the tracer thread is gone; the twin is gone with it.
     pub fn end_twin(&self) -> Result<Answer<Duration>, LiveError> {
-        self.ask(|threads, _| end_twin(threads))
+        ask(&self.tasks, |threads, _| end_twin(threads))
     }
 
     /// Begins to make a userfaultfd for the target's memory: one of its threads stands still for that for a moment, and
@@ -189,7 +227,7 @@ impl Tracer {
     /// # Errors
     /// When the tracer thread is gone.
     pub fn open_userfault(&self, code: Code) -> Result<Answer<(Userfault, Duration)>, LiveError> {
-        self.ask(move |threads, cancelled| {
+        ask(&self.tasks, move |threads, cancelled| {
             with_reaper(threads, |threads| Ok(threads.open_userfault(code, cancelled)))
                 .unwrap_or_else(|error| Err(Refused::new(error.to_string())))
         })
@@ -233,9 +271,9 @@ impl Tracer {
     /// # Errors
     /// When the tracer thread had come to an end before: the target is free, and was so for an unknown part of the time.
     pub fn resume(&mut self) -> Result<Duration, LiveError> {
-        let free = self.ask(|threads, _| {
+        let free = ask(&self.tasks, |threads, _| {
             threads.detach_all();
-            Instant::now()
+            threads.free_since()
         })?;
         // A tracer that is stuck in the kernel is not waited for: the end of effigy frees it and the target.
         let free = free.recv_timeout(LONGEST_RELEASE).map_err(|_| LiveError::OwnThread("tracer"))?;
@@ -246,7 +284,7 @@ impl Tracer {
 impl Drop for Tracer {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
-        drop(self.tasks.take());
+        drop(self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take());
         let free = self.over.recv_timeout(LONGEST_RELEASE);
         if let Some(thread) = self.thread.take().filter(|_| free != Err(RecvTimeoutError::Timeout)) {
             // A panic there was recorded by the panic hook; its end has freed the target either way.

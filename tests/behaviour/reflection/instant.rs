@@ -209,20 +209,40 @@ fn counters_in_huge_pages_without_a_spare_one() {
     }
 }
 
-/// A live snapshot whose rounds find as many changed pages each time is given up for the next best, and that is said.
+/// What is found written in each round is set aside, and copied when the target goes on, each page before its next write.
 #[cfg(feature = "fault-injection")]
 #[test]
-fn counters_live_without_convergence() {
+fn counters_live_set_aside() {
     if !Mode::Live.is_offered() {
         return;
     }
     for rest in RESTS {
         let dumps = Repeat { arguments: &Mode::Live.arguments(), fault: "no-convergence", times: 6 };
-        Counters::resting(rest).hold(&dumps, |json| {
-            assert_eq!(json["snapshot"], "clone");
-            assert!(json["snapshot_reason"].as_str().unwrap().contains("faster than that can be copied"), "{json}");
-        });
+        Counters::resting(rest).hold(&dumps, |json| expect_mode(Mode::Live, json));
     }
+}
+
+/// A thread that writes to 64 MiB at full speed is never caught up with, and is caught all the same.
+#[test]
+fn storm_live() {
+    if !Mode::Live.is_offered() {
+        return;
+    }
+    let dumps = Repeat { arguments: &Mode::Live.arguments(), fault: "", times: 6 };
+    Counters::start(&["-k", "storm", "-s", "16384"]).hold(&dumps, |json| expect_mode(Mode::Live, json));
+}
+
+/// The same where it writes to more than is set aside: then there is a clone.
+#[test]
+fn storm_all_over_the_place() {
+    if !Mode::Live.is_offered() {
+        return;
+    }
+    let dumps = Repeat { arguments: &Mode::Live.arguments(), fault: "", times: 1 };
+    Counters::start(&["-k", "storm", "-s", "524288"]).hold(&dumps, |json| {
+        assert_eq!(json["snapshot"], "clone");
+        assert!(json["snapshot_reason"].as_str().unwrap().contains("faster than that can be copied"), "{json}");
+    });
 }
 
 /// Kernels before 6.7 read the page table another way.

@@ -13,9 +13,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use super::{Place, Refused};
 use crate::stop::wait::Stop;
 
-/// The descriptor.
+/// Two of them, as one descriptor has one way of answering faults.
 #[derive(Debug)]
-pub struct Userfault(pub(crate) OwnedFd);
+pub struct Userfault {
+    pub(crate) first: OwnedFd,
+    pub(crate) second: OwnedFd,
+}
 
 /// Makes one with one of the threads that stand still.
 pub(crate) fn open_userfault(threads: &[(u32, Stop)], place: Place<'_>) -> Result<Userfault, Refused> {
@@ -40,7 +43,7 @@ fn device() -> Option<File> {
 }
 
 /// One for our own memory, if we may have one: to try things out.
-pub(crate) fn own_userfault() -> Option<Userfault> {
+pub(crate) fn own_userfault() -> Option<OwnedFd> {
     let fd = match device() {
         // SAFETY: the request takes a number and gives a descriptor.
         Some(device) => unsafe { libc::syscall(libc::SYS_ioctl, device.as_raw_fd(), NEW, FLAGS) },
@@ -49,7 +52,7 @@ pub(crate) fn own_userfault() -> Option<Userfault> {
     };
     let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0)?;
     // SAFETY: the kernel has just made this descriptor for us; nobody else has it.
-    Some(Userfault(unsafe { OwnedFd::from_raw_fd(fd) }))
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -109,18 +112,19 @@ mod made {
     fn make(injection: &Injection, helper: u32) -> Result<Userfault, Refused> {
         let_go_of_files(injection, helper)?;
         let pidfd = pidfd(helper)?;
-        let number = match device() {
-            Some(device) => from_device(injection, helper, &pidfd, &device)?,
-            None => returned(
-                "userfaultfd",
-                injection.call_in_child(helper, Call(libc::SYS_userfaultfd, [FLAGS, 0, 0, 0, 0, 0]))?,
-            )?,
+        let call = match device() {
+            Some(device) => {
+                let device = pass_device(injection, helper, &pidfd, &device)?;
+                Call(libc::SYS_ioctl, [device, NEW, FLAGS, 0, 0, 0])
+            }
+            None => Call(libc::SYS_userfaultfd, [FLAGS, 0, 0, 0, 0, 0]),
         };
-        take(&pidfd, number).map(Userfault)
+        let new = || take(&pidfd, returned("userfaultfd", injection.call_in_child(helper, call)?)?);
+        Ok(Userfault { first: new()?, second: new()? })
     }
 
-    /// Passes the helper the device through a pair of sockets of its own, and has it ask for a descriptor there.
-    fn from_device(injection: &Injection, helper: u32, pidfd: &OwnedFd, device: &File) -> Result<u64, Refused> {
+    /// Passes the helper the device through a pair of sockets of its own; gives the helper's number for it.
+    fn pass_device(injection: &Injection, helper: u32, pidfd: &OwnedFd, device: &File) -> Result<u64, Refused> {
         let scratch = injection.scratch();
         let call = |number: i64, arguments: [u64; 6]| injection.call_in_child(helper, Call(number, arguments));
         let family = u64::from(libc::AF_UNIX.unsigned_abs());
@@ -147,8 +151,7 @@ mod made {
         returned("recvmsg", call(libc::SYS_recvmsg, [number(4), scratch.0, 0, 0, 0, 0])?)?;
         let mut received = [0; 20];
         read(injection, Address(control), &mut received)?;
-        let device = u64::from(u32::from_ne_bytes([received[16], received[17], received[18], received[19]]));
-        returned("userfaultfd", call(libc::SYS_ioctl, [device, NEW, FLAGS, 0, 0, 0])?)
+        Ok(u64::from(u32::from_ne_bytes([received[16], received[17], received[18], received[19]])))
     }
 
     fn returned(call: &str, result: i64) -> Result<u64, Refused> {

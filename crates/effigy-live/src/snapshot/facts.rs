@@ -18,8 +18,12 @@ use crate::procfs::{
 use crate::stop::Stopped;
 use crate::{LiveError, LiveMemory, image};
 
-/// Makes a snapshot; `stopped` is `None` for a target that another tracer holds.
-pub(super) fn assemble(prelude: Prelude, stopped: Option<Stopped>) -> Result<LiveSnapshot, LiveError> {
+/// Makes a snapshot; `stopped` is `None` for a target that another tracer holds. The regions are read unless they are given.
+pub(super) fn assemble(
+    prelude: Prelude,
+    stopped: Option<Stopped>,
+    regions: Option<Vec<Region>>,
+) -> Result<LiveSnapshot, LiveError> {
     let captured = SystemTime::now();
     let pid = prelude.pid();
     let witness = stopped.as_ref().map_or_else(|| prelude.witness(), |stopped| stopped.witness);
@@ -28,7 +32,11 @@ pub(super) fn assemble(prelude: Prelude, stopped: Option<Stopped>) -> Result<Liv
     let stat = Stat::parse(&stat_text).ok_or_else(|| prelude.dir.form("stat", "not one line of fields"))?;
     let status_text = live.require("status")?;
     let status = Status::parse(&status_text);
-    let regions = match read_known_regions(&live, &prelude.regions)? {
+    let regions = match regions.filter(|regions| !regions.is_empty()) {
+        Some(regions) => Some(regions),
+        None => read_known_regions(&live, &prelude.regions)?,
+    };
+    let regions = match regions {
         Some(regions) if !prelude.regions.is_empty() => regions,
         _ => read_regions(&live)?,
     };

@@ -18,7 +18,7 @@ use effigy_process::{
     RegionFlags, Snapshot,
 };
 
-pub use live::{CopyError, Frozen, Precopy};
+pub use live::{CopyError, Frozen, Moment, Precopy};
 pub(crate) use prelude::Mark;
 pub use prelude::{Prelude, PreludeOptions};
 
@@ -54,7 +54,12 @@ impl LiveSnapshot {
     /// # Errors
     /// When it has ended, or a file without which there is no dump cannot be read.
     pub fn of_stopped(prelude: Prelude, stopped: Stopped) -> Result<Self, LiveError> {
-        facts::assemble(prelude, Some(stopped))
+        facts::assemble(prelude, Some(stopped), None)
+    }
+
+    /// The same, with the regions, if they were read since all threads stood still.
+    fn of_moment(prelude: Prelude, stopped: Stopped, regions: Option<Vec<Region>>) -> Result<Self, LiveError> {
+        facts::assemble(prelude, Some(stopped), regions)
     }
 
     /// The facts of a target that is not ours to stop: no registers, and memory that may change while it is read.
@@ -62,7 +67,7 @@ impl LiveSnapshot {
     /// # Errors
     /// As for [`of_stopped`](Self::of_stopped).
     pub fn of_unstopped(prelude: Prelude) -> Result<Self, LiveError> {
-        facts::assemble(prelude, None)
+        facts::assemble(prelude, None, None)
     }
 
     /// Takes the pages from a twin of the target from now on, which may then go on. What a fork does not copy faithfully

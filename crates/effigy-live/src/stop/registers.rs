@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 const ROOM: usize = (64 << 10) + 4096;
 
 #[cfg(target_arch = "x86_64")]
-const NATIVE: (Architecture, &[u32]) = (Architecture::X86_64, &[note::PRFPREG, note::X86_XSTATE, note::X86_SHSTK]);
+const NATIVE: (Architecture, &[u32]) = (Architecture::X86_64, &[note::X86_XSTATE, note::PRFPREG, note::X86_SHSTK]);
 /// What a 32-bit thread has under a 64-bit kernel, and how long its general registers are.
 #[cfg(target_arch = "x86_64")]
 const COMPAT: Option<(Architecture, &[u32])> =
@@ -72,15 +72,16 @@ fn read_into(tid: Pid, buffer: &mut [u8]) -> Result<Registers, Errno> {
     };
     let mut sets = vec![RegisterSet { note: note::PRSTATUS, bytes: general }];
     for &note in others {
+        let last = sets.last().map(|set: &RegisterSet| set.note);
+        if note == note::PRFPREG && architecture == Architecture::X86_64 && last == Some(note::X86_XSTATE) {
+            // The XSAVE area begins with the same 512 bytes.
+            continue;
+        }
         if let Ok(bytes) = read_set(tid, note, buffer)
             && !bytes.is_empty()
         {
             sets.push(RegisterSet { note, bytes });
         }
-    }
-    if architecture == Architecture::X86_64 && sets.iter().any(|set| set.note == note::X86_XSTATE) {
-        // The XSAVE area begins with the same 512 bytes.
-        sets.retain(|set| set.note != note::PRFPREG);
     }
     Ok(Registers { architecture, sets })
 }

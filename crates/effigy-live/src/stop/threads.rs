@@ -38,6 +38,8 @@ pub(super) struct ThreadSet {
     dir: ProcDir,
     threads: BTreeMap<u32, Hold>,
     since: Instant,
+    /// When the last thread was let go.
+    free: Instant,
     /// When stopping began, seizing included.
     began: Instant,
     /// Set once a leader was found to have exited.
@@ -69,6 +71,7 @@ impl ThreadSet {
             dir,
             threads: BTreeMap::new(),
             since: now,
+            free: now,
             began: now,
             leader_exited: false,
             refusals: 0,
@@ -128,7 +131,13 @@ impl ThreadSet {
     }
 
     /// Stops all threads, in rounds until a pass over them finds nobody new, and reads their registers.
-    pub(super) fn stop_all(&mut self, limits: StopLimits, cancelled: &dyn Fn() -> bool) -> Result<Stopped, LiveError> {
+    /// `tell` hears of each moment at which they all seem to stand still, before the registers are read.
+    pub(super) fn stop_all(
+        &mut self,
+        limits: StopLimits,
+        cancelled: &dyn Fn() -> bool,
+        tell: &dyn Fn(Instant),
+    ) -> Result<Stopped, LiveError> {
         let mut started = false;
         self.began = Instant::now();
         self.refusals = 0;
@@ -153,7 +162,9 @@ impl ThreadSet {
                     self.wait_for_stops(limits, cancelled)?;
                     continue;
                 }
-                match self.read_registers(cancelled)? {
+                let still = Instant::now();
+                tell(still);
+                match self.read_registers(still, cancelled)? {
                     Some(stopped) => return Ok(stopped),
                     // A thread is not what it was: an execve has changed who has which id. Look again.
                     None => continue,
@@ -350,7 +361,7 @@ impl ThreadSet {
     }
 
     /// Reads the registers of every thread; `None` when one turns out not to stand still.
-    fn read_registers(&mut self, cancelled: &dyn Fn() -> bool) -> Result<Option<Stopped>, LiveError> {
+    fn read_registers(&mut self, still: Instant, cancelled: &dyn Fn() -> bool) -> Result<Option<Stopped>, LiveError> {
         let mut threads = Vec::with_capacity(self.threads.len());
         let mut moved = Vec::new();
         for (&tid, &hold) in &self.threads {
@@ -393,7 +404,7 @@ impl ThreadSet {
         } else {
             self.threads.keys().next().copied().unwrap_or(leader)
         };
-        Ok(Some(Stopped { threads, witness: ThreadId(witness), since: self.since }))
+        Ok(Some(Stopped { threads, witness: ThreadId(witness), since: self.since, still }))
     }
 
     fn unstoppable(&self, tid: u32) -> NoRegisters {
@@ -439,6 +450,9 @@ impl ThreadSet {
 
     /// Lets every thread go. One that is stopped gets the signal that it was about to get.
     pub(super) fn detach_all(&mut self) {
+        if self.threads.is_empty() {
+            return;
+        }
         for (tid, hold) in std::mem::take(&mut self.threads) {
             let stop = match hold {
                 Hold::Stopped(stop) => stop,
@@ -458,6 +472,12 @@ impl ThreadSet {
             }
             detach(tid, stop.signal);
         }
+        self.free = Instant::now();
+    }
+
+    /// When the last thread was let go.
+    pub(super) fn free_since(&self) -> Instant {
+        self.free
     }
 }
 

@@ -13,7 +13,7 @@ use effigy_live::{LiveError, headroom};
 use effigy_process::ProcessId;
 
 use super::mode::Mode;
-use super::work::{Finished, Freeze, Goal, Stage, Work, WorkResult};
+use super::work::{Finished, Freeze, Goal, Hands, Stage, Work, WorkResult};
 use super::{Failure, LONGEST_STALL, Request, TICK, wait_for};
 use crate::cancel::Cancel;
 use crate::print;
@@ -40,6 +40,12 @@ impl Held {
     fn wait(&mut self, stall: Duration) {
         self.stall = self.stall.max(stall);
     }
+}
+
+/// Where the worker of a live dump hears of the moment.
+struct Moment {
+    stopped: Sender<Stopped>,
+    still: Sender<Instant>,
 }
 
 /// One attempt at a dump, as far as the target is concerned.
@@ -69,12 +75,14 @@ impl<'a> Drive<'a> {
     ) -> Result<Finished, Failure> {
         let (stage_sender, stages) = bounded(4);
         let (stopped_sender, stopped) = bounded(1);
+        // Few stops are said to be complete more than once.
+        let (still_sender, still) = bounded(4);
         let freeze = match mode {
             Mode::None => Freeze::Not,
-            Mode::Stop => Freeze::Stopped(self.stop(StopLimits::default())?),
+            Mode::Stop => Freeze::Stopped(self.stop(StopLimits::default(), None)?),
             Mode::Clone => {
                 let code = prelude.code().map_err(LiveError::from)?;
-                let stopped = self.stop(StopLimits { quiet: true, ..StopLimits::default() })?;
+                let stopped = self.stop(StopLimits { quiet: true, ..StopLimits::default() }, None)?;
                 let twin = self.tracer()?.make_twin(code)?;
                 Freeze::Twin { stopped, twin, stages: stage_sender }
             }
@@ -84,12 +92,18 @@ impl<'a> Drive<'a> {
                 let opened = self.tracer()?.open_userfault(code)?;
                 let (userfault, paused) = wait_for(&opened, self.cancel)?.map_err(LiveError::from)?;
                 self.held.wait(paused);
-                Freeze::Live { userfault, stopped, stages: stage_sender }
+                Freeze::Live(Hands {
+                    userfault,
+                    stages: stage_sender,
+                    still,
+                    stopped,
+                    release: self.tracer()?.releaser(),
+                })
             }
         };
         let work = Work { prelude, freeze, goals, request: request.clone(), progress: Arc::clone(self.progress) };
         self.results = Some(work.start().map_err(|_| Failure::OwnThread)?);
-        let outcome = self.watch(&stages, &stopped_sender, mode);
+        let outcome = self.watch(&stages, Moment { stopped: stopped_sender, still: still_sender }, mode);
         // Whatever happened: first of all the target goes on.
         let resumed = self.resume();
         // Memory that was read while nobody held the target is not of one instant.
@@ -110,11 +124,11 @@ impl<'a> Drive<'a> {
         self.tracer.as_mut().ok_or(Failure::OwnThread)
     }
 
-    fn stop(&mut self, limits: StopLimits) -> Result<Stopped, Failure> {
+    fn stop(&mut self, limits: StopLimits, still: Option<Sender<Instant>>) -> Result<Stopped, Failure> {
         if self.tracer.is_none() {
             self.tracer = Some(Tracer::start(self.pid)?);
         }
-        self.tracer()?.stop(limits)?;
+        self.tracer()?.stop(limits, still)?;
         self.standing = true;
         loop {
             self.cancel.check()?;
@@ -134,12 +148,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Waits for the worker; an error as soon as there is a reason not to.
-    fn watch(
-        &mut self,
-        stages: &Receiver<Stage>,
-        stopped: &Sender<Stopped>,
-        mode: Mode,
-    ) -> Result<WorkResult, Failure> {
+    fn watch(&mut self, stages: &Receiver<Stage>, moment: Moment, mode: Mode) -> Result<WorkResult, Failure> {
         let results = self.results.clone().ok_or(Failure::OwnThread)?;
         let mut stages = stages.clone();
         let mut moved = (0, Instant::now());
@@ -149,9 +158,9 @@ impl<'a> Drive<'a> {
                 recv(results) -> result => return result.map_err(|_| Failure::OwnThread),
                 recv(stages) -> stage => match stage {
                     Ok(Stage::ReadyToStop) => {
-                        let held = self.stop(StopLimits::default())?;
+                        let held = self.stop(StopLimits::default(), Some(moment.still.clone()))?;
                         // A worker that is gone tells by its result.
-                        let _ = stopped.send(held);
+                        let _ = moment.stopped.send(held);
                         moved.1 = Instant::now();
                     }
                     Ok(Stage::Frozen) => self.resume()?,

@@ -10,13 +10,12 @@ use effigy_dump::select::{SelectError, Selected, Wish, select};
 use effigy_dump::sink::FileWriter;
 use effigy_dump::write::{Moved, Progress, open_attachments};
 use effigy_formats::Contents;
-use effigy_live::remote::{Refused, Userfault};
-use effigy_live::snapshot::{CopyError, LiveSnapshot, Precopy, Prelude, PreludeOptions};
-use effigy_live::stop::Stopped;
-use effigy_live::{LiveError, inject};
+use effigy_live::remote::Refused;
+use effigy_live::snapshot::{CopyError, LiveSnapshot, Moment, Precopy, Prelude, PreludeOptions};
+use effigy_live::{LiveError, inject, step_back};
 use effigy_process::{Address, AddressRange, Content, ExtentList, Gap, GapReason, GapSubject, ProcessId, Snapshot};
 
-use super::work::{Destination, Finished, Goal, Stage, WorkResult, Written, longest_hole};
+use super::work::{Destination, Finished, Goal, Hands, Stage, WorkResult, Written, longest_hole};
 use super::{Failure, Request};
 use crate::kernel_text;
 
@@ -26,8 +25,12 @@ const NO_SUCH_PROCESS: i32 = nix::errno::Errno::ESRCH as i32;
 const MOST_ROUNDS: u32 = 12;
 /// So many pages written between two rounds are few enough for the stop: copying them takes a millisecond or two.
 const FEW_PAGES: u64 = 1000;
+/// So many pages are many for the stop: copying them takes some five milliseconds.
+const MANY_PAGES: u64 = 4000;
 /// So many pages are too many for the stop: copying them would take longer than making a clone of most targets.
-const MANY_PAGES: u64 = 40_000;
+const MOST_PAGES: u64 = 40_000;
+/// Times that memory is set aside.
+const MOST_ASIDE: u32 = 4;
 /// Ranges that appear while memory is copied, at most; each costs 64 bytes here and a line in the dump's tables.
 const MOST_EXTRA: usize = 200_000;
 /// How long the file is waited for before the target is stopped.
@@ -53,10 +56,9 @@ pub(super) fn run(
     goals: Vec<Goal>,
     request: &Request,
     progress: &Progress,
-    userfault: Userfault,
-    stopped: &Receiver<Stopped>,
-    stages: &Sender<Stage>,
+    hands: Hands,
 ) -> WorkResult {
+    let Hands { userfault, stages, still, stopped, release } = hands;
     let mut goals = goals.into_iter();
     let (Some(goal), None) = (goals.next(), goals.next()) else { return Err(Failure::OwnThread) };
     let Some(file) = &goal.file else { return Err(Failure::OwnThread) };
@@ -85,14 +87,16 @@ pub(super) fn run(
     }
     let options =
         PreludeOptions { kernel_facts: request.kernel_stacks, careful: false, calls: false, allow_traced: false };
-    let began = Instant::now();
     std::thread::scope(|scope| {
         let writer = std::thread::Builder::new()
             .name("writer".into())
-            .spawn_scoped(scope, move || drain(live, &to_write, &give_back, progress))
+            .spawn_scoped(scope, move || {
+                step_back();
+                drain(live, &to_write, &give_back, progress)
+            })
             .map_err(Failure::Output)?;
         let mut post = Post { parcels: &parcels, empty: &empty, parcel: None };
-        let copied = copy(&mut precopy, &preview, &expected.extents, &mut post, progress)
+        let copied = standing_back(|| copy(&mut precopy, &preview, &expected.extents, &mut post, progress))
             .and_then(|()| {
                 // What is read now is what the dump says: the target stands still soon.
                 let prelude = Prelude::read(pid, options)?;
@@ -101,20 +105,21 @@ pub(super) fn run(
                     .round(&mut |address, bytes, first| post.add(address, bytes, first))
                     .map_err(|error| failure(error, pid))?;
                 if pages > MANY_PAGES {
-                    return Err(LiveError::NoSnapshot(not_converging(pages, began.elapsed(), 1)).into());
+                    set_aside(&mut precopy, pages)?;
                 }
                 // While the target stands still, nobody of ours is to be busy with something else.
                 post.settle();
-                stages.send(Stage::ReadyToStop).map_err(|_| Failure::OwnThread)?;
-                let stopped = stopped.recv().map_err(|_| Failure::OwnThread)?;
-                let frozen = precopy.freeze(prelude, stopped);
-                // Whether it went well or not: the target may go on.
-                let _ = stages.send(Stage::Frozen);
-                Ok(frozen?)
+                let stop = || stages.send(Stage::ReadyToStop).map_err(|_| LiveError::OwnThread("drive"));
+                Ok(precopy.freeze(prelude, Moment { stop: &stop, still: &still, stopped: &stopped })?)
             })
             .and_then(|frozen| {
+                let mut go_on = || {
+                    let released = release.release();
+                    let _ = stages.send(Stage::Frozen);
+                    released
+                };
                 precopy
-                    .settle(frozen, &mut |address, bytes, first| post.add(address, bytes, first))
+                    .settle(frozen, &mut go_on, &mut |address, bytes, first| post.add(address, bytes, first))
                     .map_err(|error| failure(error, pid))
             });
         let longest_wait = precopy.release();
@@ -126,6 +131,17 @@ pub(super) fn run(
         let mut snapshot = copied?;
         snapshot.set_comment(request.comment.clone());
         finish(live, snapshot, goal, request, &wish, longest_wait)
+    })
+}
+
+/// Does something on a thread that lets others come first: the target does not wait for it, and is to have the processors.
+fn standing_back(action: impl FnOnce() -> Result<(), Failure> + Send) -> Result<(), Failure> {
+    std::thread::scope(|scope| {
+        let copier = std::thread::Builder::new().name("copier".into()).spawn_scoped(scope, || {
+            step_back();
+            action()
+        });
+        copier.map_err(Failure::Output)?.join().unwrap_or(Err(Failure::OwnThread))
     })
 }
 
@@ -178,7 +194,41 @@ fn copy(
             .copy_first(region, extent.range, &mut |address, bytes, first| post.add(address, bytes, first))
             .map_err(|error| failure(error, pid))?;
     }
-    let began = Instant::now();
+    for _ in 0..MOST_ASIDE {
+        match follow(precopy, post, progress, pid)? {
+            Course::Converges => return Ok(()),
+            Course::Stands(pages) if !set_aside(precopy, pages)? => return Ok(()),
+            Course::Stands(_) => {}
+        }
+    }
+    match follow(precopy, post, progress, pid)? {
+        Course::Stands(pages) if pages > MOST_PAGES => Err(LiveError::from(Refused::because(
+            "it writes to its memory faster than that can be copied, and ever elsewhere".to_owned(),
+        ))
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Sets aside what is written to fast. Not when that is all over the place, and not too many pages for the stop.
+fn set_aside(precopy: &mut Precopy, pages: u64) -> Result<bool, Failure> {
+    match precopy.set_aside() {
+        Ok(_) => Ok(true),
+        Err(_) if pages <= MOST_PAGES => Ok(false),
+        Err(refused) => Err(LiveError::from(refused).into()),
+    }
+}
+
+/// How rounds of copying go.
+enum Course {
+    /// Little is left.
+    Converges,
+    /// So many pages are left however often they are copied.
+    Stands(u64),
+}
+
+/// Copies what is written meanwhile, again and again.
+fn follow(precopy: &mut Precopy, post: &mut Post<'_>, progress: &Progress, pid: ProcessId) -> Result<Course, Failure> {
     let mut before = u64::MAX;
     for round in 1..=MOST_ROUNDS {
         if progress.is_stopped() {
@@ -187,28 +237,24 @@ fn copy(
         let pages = precopy
             .round(&mut |address, bytes, first| post.add(address, bytes, first))
             .map_err(|error| failure(error, pid))?;
-        let converges = !inject::hit(inject::NO_CONVERGENCE);
-        if pages <= FEW_PAGES && converges {
-            return Ok(());
+        if inject::hit(inject::NO_CONVERGENCE) && !precopy.has_aside() {
+            // With nothing written there is nothing to set aside.
+            if pages > 0 || round == MOST_ROUNDS {
+                return Ok(Course::Stands(pages));
+            }
+            continue;
+        }
+        if pages <= FEW_PAGES {
+            return Ok(Course::Converges);
         }
         // No fewer than last time: more rounds do not help.
         let stands = pages >= before / 4 * 3;
         if stands && round > 2 || round == MOST_ROUNDS {
-            if pages <= MANY_PAGES && converges {
-                return Ok(());
-            }
-            return Err(LiveError::NoSnapshot(not_converging(pages, began.elapsed(), round)).into());
+            return Ok(if pages <= MANY_PAGES { Course::Converges } else { Course::Stands(pages) });
         }
         before = pages;
     }
-    Ok(())
-}
-
-fn not_converging(pages: u64, time: Duration, rounds: u32) -> Refused {
-    Refused::because(format!(
-        "it writes to its memory faster than that can be copied: {pages} pages in the last of {rounds} rounds, {:.1} s",
-        time.as_secs_f64()
-    ))
+    Ok(Course::Stands(before))
 }
 
 fn failure(error: CopyError, pid: ProcessId) -> Failure {
@@ -217,6 +263,7 @@ fn failure(error: CopyError, pid: ProcessId) -> Failure {
         CopyError::Output(error) => Failure::Output(error),
         // Ended, or become another program: who asks again will see.
         CopyError::Ended => LiveError::Ended(pid).into(),
+        CopyError::Release(error) => error.into(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use effigy_dump::kind::Kind;
@@ -18,7 +18,7 @@ use effigy_formats::container::SeekableWriter;
 use effigy_formats::{Contents, Format};
 use effigy_live::remote::{Refused, Twin, Userfault};
 use effigy_live::snapshot::{LiveSnapshot, Prelude};
-use effigy_live::stop::Stopped;
+use effigy_live::stop::{Release, Stopped};
 use effigy_live::{Haste, LiveError, inject};
 use effigy_process::{ExtentList, Gap, Process, Snapshot};
 
@@ -68,7 +68,17 @@ pub(super) enum Freeze {
     /// It stands still, and a twin is being made.
     Twin { stopped: Stopped, twin: Receiver<Result<Twin, Refused>>, stages: Sender<Stage> },
     /// It runs; it is to be stopped when the worker says so.
-    Live { userfault: Userfault, stopped: Receiver<Stopped>, stages: Sender<Stage> },
+    Live(Hands),
+}
+
+/// What the worker of a live dump takes part in the stop with.
+pub(super) struct Hands {
+    pub(super) userfault: Userfault,
+    pub(super) stages: Sender<Stage>,
+    /// Tells when all threads stand still.
+    pub(super) still: Receiver<Instant>,
+    pub(super) stopped: Receiver<Stopped>,
+    pub(super) release: Release,
 }
 
 /// What the worker says on its way.
@@ -129,9 +139,7 @@ impl Work {
                 let _ = stages.send(Stage::Frozen);
                 snapshot
             }
-            Freeze::Live { userfault, stopped, stages } => {
-                return super::live::run(prelude, goals, &request, &progress, userfault, &stopped, &stages);
-            }
+            Freeze::Live(hands) => return super::live::run(prelude, goals, &request, &progress, hands),
         };
         snapshot.set_comment(request.comment.clone());
         let snapshot = Arc::new(snapshot);
