@@ -169,18 +169,38 @@ impl Victim for Quiet {
     }
 }
 
+/// How dumps are taken that are killed.
+#[derive(Clone, Copy)]
+struct Way {
+    mode: Mode,
+    /// A failure that is always asked for.
+    fault: &'static str,
+}
+
+impl From<Mode> for Way {
+    fn from(mode: Mode) -> Self {
+        Self { mode, fault: "" }
+    }
+}
+
+/// Live, with what is written to copied on write after the stop.
+#[cfg(feature = "fault-injection")]
+const ASIDE: Way = Way { mode: Mode::Live, fault: "no-convergence" };
+
 /// A run of `effigy dump` on the target, not yet started, into this directory.
-fn dumping(mode: Mode, target: &Target, dir: &Path, fault: &str) -> Effigy {
+fn dumping(way: impl Into<Way>, target: &Target, dir: &Path, fault: &str) -> Effigy {
+    let Way { mode, fault: always } = way.into();
     let run = effigy(["dump", &target.pid_text(), "--json", "-o"]).arg(dir.join("dump.core"));
-    run.args(mode.arguments()).env("EFFIGY_FAULT", fault).within(60)
+    run.args(mode.arguments()).env("EFFIGY_FAULT", &format!("{always},{fault}")).within(60)
 }
 
 /// A dump that nobody disturbs is complete, and buries what a killed effigy left.
 #[track_caller]
-fn expect_complete(mode: Mode, victim: &mut impl Victim) {
+fn expect_complete(way: impl Into<Way>, victim: &mut impl Victim) {
+    let way = way.into();
     let dir = scratch();
-    let run = dumping(mode, victim.target(), dir.path(), "").run().expect(0);
-    expect_mode_or_reason(mode, &run.json());
+    let run = dumping(way, victim.target(), dir.path(), "").run().expect(0);
+    expect_mode_or_reason(way.mode, &run.json());
     verify(&Dump::open(&dir.path().join("dump.core")), &victim.target().markers);
     let since = Instant::now();
     while !State::of(victim.target().pid).children().is_empty() {
@@ -206,47 +226,50 @@ fn expect_whole_or_nothing(run: &Run, dir: &Path, target: &Target) {
 /// there are.
 #[cfg(feature = "fault-injection")]
 #[track_caller]
-fn kill_at_steps(mode: Mode, victim: &mut impl Victim, every: impl Fn(usize) -> (usize, usize)) {
-    let steps = count_steps(mode, victim.target());
+fn kill_at_steps(way: impl Into<Way>, victim: &mut impl Victim, every: impl Fn(usize) -> (usize, usize)) {
+    let way = way.into();
+    let steps = count_steps(way, victim.target());
     let (first, distance) = every(steps);
     let mut died = 0;
     let mut rounds = 0;
     for step in (first..=steps).step_by(distance.max(1)) {
         let dir = scratch();
-        let run = dumping(mode, victim.target(), dir.path(), &format!("die-at-step:{step}")).run();
+        let run = dumping(way, victim.target(), dir.path(), &format!("die-at-step:{step}")).run();
         // Another run may have fewer steps.
         died += usize::from(run.signal == Some(9));
         rounds += 1;
         assert!(run.signal == Some(9) || run.code == Some(0), "step {step}: {run:?}");
         expect_whole_or_nothing(&run, dir.path(), victim.target());
-        eprintln!("{}: killed before step {step} of {steps}", mode.name());
+        eprintln!("{}: killed before step {step} of {steps}", way.mode.name());
         victim.expect_well();
     }
     // A live dump has more or fewer rounds, each of many steps.
     assert!(died * 2 >= rounds, "effigy died {died} times in {rounds} runs");
-    expect_complete(mode, victim);
+    expect_complete(way, victim);
 }
 
 /// The number of operations on the target in a dump of it.
 #[cfg(feature = "fault-injection")]
 #[track_caller]
-fn count_steps(mode: Mode, target: &Target) -> usize {
+fn count_steps(way: impl Into<Way>, target: &Target) -> usize {
+    let way = way.into();
     let dir = scratch();
-    let run = dumping(mode, target, dir.path(), "count-steps").run().expect(0);
-    expect_mode_or_reason(mode, &run.json());
+    let run = dumping(way, target, dir.path(), "count-steps").run().expect(0);
+    expect_mode_or_reason(way.mode, &run.json());
     let line = run.stderr.lines().find_map(|line| line.trim().strip_prefix("steps: "));
     line.unwrap_or_else(|| panic!("no steps are told: {}", run.stderr)).trim().parse().unwrap()
 }
 
 #[cfg(feature = "fault-injection")]
 #[track_caller]
-fn kill_at_some_steps(mode: Mode) {
-    if !mode.is_offered() {
+fn kill_at_some_steps(way: impl Into<Way>) {
+    let way = way.into();
+    if !way.mode.is_offered() {
         return;
     }
-    kill_at_steps(mode, &mut Quiet::start(), |steps| (1, steps / 20));
+    kill_at_steps(way, &mut Quiet::start(), |steps| (1, steps / 20));
     let Some(mut victim) = SelfCheck::start() else { return };
-    kill_at_steps(mode, &mut victim, |steps| (2, steps / 25));
+    kill_at_steps(way, &mut victim, |steps| (2, steps / 25));
 }
 
 #[cfg(feature = "fault-injection")]
@@ -267,24 +290,32 @@ fn killed_at_some_steps_live() {
     kill_at_some_steps(Mode::Live);
 }
 
+#[cfg(feature = "fault-injection")]
+#[test]
+fn killed_at_some_steps_aside() {
+    kill_at_some_steps(ASIDE);
+}
+
 /// Every step of dumps of a quiet target, which have the fewest.
 #[cfg(feature = "fault-injection")]
 #[track_caller]
-fn kill_at_every_step_of_quiet(mode: Mode) {
-    if heavy() && mode.is_offered() {
-        kill_at_steps(mode, &mut Quiet::start(), |_| (1, 1));
+fn kill_at_every_step_of_quiet(way: impl Into<Way>) {
+    let way = way.into();
+    if heavy() && way.mode.is_offered() {
+        kill_at_steps(way, &mut Quiet::start(), |_| (1, 1));
     }
 }
 
 /// Every third step, from this on, of dumps of a target that checks itself.
 #[cfg(feature = "fault-injection")]
 #[track_caller]
-fn kill_at_every_third_step(mode: Mode, first: usize) {
+fn kill_at_every_third_step(way: impl Into<Way>, first: usize) {
+    let way = way.into();
     if heavy()
-        && mode.is_offered()
+        && way.mode.is_offered()
         && let Some(mut victim) = SelfCheck::start()
     {
-        kill_at_steps(mode, &mut victim, |_| (first, 3));
+        kill_at_steps(way, &mut victim, |_| (first, 3));
     }
 }
 
@@ -298,6 +329,12 @@ fn heavy_killed_at_every_step_of_quiet_clone() {
 #[test]
 fn heavy_killed_at_every_step_of_quiet_live() {
     kill_at_every_step_of_quiet(Mode::Live);
+}
+
+#[cfg(feature = "fault-injection")]
+#[test]
+fn heavy_killed_at_every_step_of_quiet_aside() {
+    kill_at_every_step_of_quiet(ASIDE);
 }
 
 // In three parts each, as together they take longer than a test may.
@@ -340,16 +377,17 @@ fn heavy_killed_at_every_step_live_3() {
 
 /// Kills effigy at moments spread over the time that a dump takes, evenly and in no order.
 #[track_caller]
-fn kill_at_moments(mode: Mode, victim: &mut impl Victim, rounds: u32) {
+fn kill_at_moments(way: impl Into<Way>, victim: &mut impl Victim, rounds: u32) {
+    let way = way.into();
     let mut whole = Duration::MAX;
     for _ in 0..3 {
         let dir = scratch();
-        whole = whole.min(dumping(mode, victim.target(), dir.path(), "").run().expect(0).wall);
+        whole = whole.min(dumping(way, victim.target(), dir.path(), "").run().expect(0).wall);
     }
     let mut died = 0;
     for round in 0..rounds {
         let dir = scratch();
-        let run = dumping(mode, victim.target(), dir.path(), "").start();
+        let run = dumping(way, victim.target(), dir.path(), "").start();
         // The golden ratio's multiples fall into the largest gap between those before.
         sleep(whole.mul_f64((f64::from(round) * 0.618_033_988_749_895).fract()));
         run.send(Signal::SIGKILL);
@@ -358,19 +396,20 @@ fn kill_at_moments(mode: Mode, victim: &mut impl Victim, rounds: u32) {
         expect_whole_or_nothing(&run, dir.path(), victim.target());
         victim.expect_well();
     }
-    eprintln!("{}: killed {died} times in {rounds} dumps of about {whole:?}", mode.name());
+    eprintln!("{}: killed {died} times in {rounds} dumps of about {whole:?}", way.mode.name());
     assert!(died * 3 >= rounds, "killed {died} times in {rounds} dumps");
-    expect_complete(mode, victim);
+    expect_complete(way, victim);
 }
 
 #[track_caller]
-fn kill_at_some_moments(mode: Mode) {
-    if !mode.is_offered() {
+fn kill_at_some_moments(way: impl Into<Way>) {
+    let way = way.into();
+    if !way.mode.is_offered() {
         return;
     }
-    kill_at_moments(mode, &mut Quiet::start(), 20);
+    kill_at_moments(way, &mut Quiet::start(), 20);
     let Some(mut victim) = SelfCheck::start() else { return };
-    kill_at_moments(mode, &mut victim, 20);
+    kill_at_moments(way, &mut victim, 20);
 }
 
 #[test]
@@ -384,13 +423,14 @@ fn killed_at_some_moments_live() {
 }
 
 #[track_caller]
-fn kill_at_a_thousand_moments(mode: Mode) {
-    if !heavy() || !mode.is_offered() {
+fn kill_at_a_thousand_moments(way: impl Into<Way>) {
+    let way = way.into();
+    if !heavy() || !way.mode.is_offered() {
         return;
     }
-    kill_at_moments(mode, &mut Quiet::start(), 400);
+    kill_at_moments(way, &mut Quiet::start(), 400);
     let Some(mut victim) = SelfCheck::start() else { return };
-    kill_at_moments(mode, &mut victim, 600);
+    kill_at_moments(way, &mut victim, 600);
 }
 
 #[test]
@@ -401,6 +441,12 @@ fn heavy_killed_at_a_thousand_moments_clone() {
 #[test]
 fn heavy_killed_at_a_thousand_moments_live() {
     kill_at_a_thousand_moments(Mode::Live);
+}
+
+#[cfg(feature = "fault-injection")]
+#[test]
+fn heavy_killed_at_a_thousand_moments_aside() {
+    kill_at_a_thousand_moments(ASIDE);
 }
 
 fn is_empty(dir: &Path) -> bool {
