@@ -1,5 +1,6 @@
 //! One target, and every row in turn on it, round after round, so that what disturbs the machine disturbs them all.
 
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -105,7 +106,7 @@ fn idle_span(lanes: &[Lane], setting: Setting) -> Duration {
     let own = |lane: &&Lane| lane.row.kind.snapshot().is_some();
     let fastest = |lanes: &mut dyn Iterator<Item = &Lane>| lanes.filter_map(|lane| lane.last_wall).min();
     fastest(&mut lanes.iter().filter(own))
-        .or_else(|| fastest(&mut lanes.iter().filter(|lane| lane.row.kind != Kind::Idle)))
+        .or_else(|| fastest(&mut lanes.iter().filter(|lane| lane.row.tool.is_some())))
         .unwrap_or(Duration::from_secs(setting.gib))
 }
 
@@ -150,6 +151,7 @@ impl Stage<'_> {
     fn turn(&mut self, row: &Row, idle_for: Duration) -> Result<Result<Sample, String>> {
         let mut result = match &row.tool {
             Some(tool) => self.dump(tool)?,
+            None if row.kind == Kind::Loaded => self.load()?,
             None => self.idle(idle_for)?,
         };
         if result.is_ok() {
@@ -183,6 +185,32 @@ impl Stage<'_> {
             thread::sleep(Duration::from_millis(10));
         }
         let wall = started.elapsed();
+        Ok(watch.end().map(|felt| Sample { wall, felt, told: None }).map_err(|error| format!("{error:#}")))
+    }
+
+    /// Two processes, as a live dump has two threads that copy, which step back as far as those do: one makes bytes, the
+    /// other writes them.
+    fn load(&self) -> Result<Result<Sample, String>> {
+        let watch = self.target()?.heartbeat().watch()?;
+        let started = Instant::now();
+        let dd = |words: &[&str]| {
+            let mut command = Command::new("nice");
+            command.args(["-n", "10", "dd", "bs=1M", "status=none"]).args(words);
+            command
+        };
+        let count = format!("count={}", self.setting.gib * 1024);
+        let mut makes = dd(&["if=/dev/zero", &count]).stdout(Stdio::piped()).spawn().context("cannot start dd")?;
+        let file = format!("of={}", self.arena.output().join("load").display());
+        let input = makes.stdout.take().context("dd has no output")?;
+        let mut writes = dd(&["iflag=fullblock", &file]).stdin(input).spawn().context("cannot start dd")?;
+        let written = writes.wait();
+        let _ = makes.kill();
+        let _ = makes.wait();
+        let wall = started.elapsed();
+        self.arena.interrupt().check()?;
+        if !written.context("cannot wait for dd")?.success() {
+            return Ok(Err("dd failed".to_owned()));
+        }
         Ok(watch.end().map(|felt| Sample { wall, felt, told: None }).map_err(|error| format!("{error:#}")))
     }
 

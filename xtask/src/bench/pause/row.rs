@@ -5,7 +5,8 @@ use clap::ValueEnum;
 use crate::bench::arena::Arena;
 use crate::bench::contender::{Contender, Snapshot};
 
-/// What a row is about, as it is asked for.
+/// What a row is about, as it is asked for. In the idle row nothing is done; in the loaded one as many bytes as the target has
+/// are copied and written by a program that has nothing to do with the target: what is felt then is the machine's doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     Gcore,
@@ -15,6 +16,7 @@ pub(crate) enum Kind {
     Clone,
     Live,
     Idle,
+    Loaded,
 }
 
 /// A row, as it is run.
@@ -22,7 +24,7 @@ pub(crate) enum Kind {
 pub(crate) struct Row {
     pub(crate) kind: Kind,
     pub(crate) name: String,
-    /// Nothing in the idle row.
+    /// Nothing in the rows without a dump.
     pub(crate) tool: Option<Contender>,
 }
 
@@ -33,7 +35,7 @@ impl Kind {
             Self::Stop => Some(Snapshot::Stop),
             Self::Clone => Some(Snapshot::Clone),
             Self::Live => Some(Snapshot::Live),
-            Self::Gcore | Self::Procdump | Self::Createdump | Self::Idle => None,
+            Self::Gcore | Self::Procdump | Self::Createdump | Self::Idle | Self::Loaded => None,
         }
     }
 
@@ -51,6 +53,7 @@ impl Kind {
             Self::Clone => "effigy clone",
             Self::Live => "effigy live",
             Self::Idle => "idle",
+            Self::Loaded => "loaded",
         }
     }
 
@@ -59,7 +62,7 @@ impl Kind {
             Self::Gcore => Contender::gcore(arena),
             Self::Procdump => Contender::proc_dumps(arena),
             Self::Createdump => Contender::create_dumps(arena),
-            Self::Stop | Self::Clone | Self::Live | Self::Idle => {
+            Self::Stop | Self::Clone | Self::Live | Self::Idle | Self::Loaded => {
                 self.snapshot().map(|snapshot| Contender::effigy_snapshot(arena, snapshot)).into_iter().collect()
             }
         }
@@ -73,7 +76,7 @@ impl Row {
         for &kind in kinds {
             let tools = kind.tools(arena);
             match (kind, tools.is_empty()) {
-                (Kind::Idle, _) => rows.push(Self { kind, name: kind.name().to_owned(), tool: None }),
+                (Kind::Idle | Kind::Loaded, _) => rows.push(Self { kind, name: kind.name().to_owned(), tool: None }),
                 (_, true) => missing.push(kind),
                 (_, false) => {
                     rows.extend(tools.into_iter().map(|tool| Self { kind, name: tool.name.clone(), tool: Some(tool) }));
