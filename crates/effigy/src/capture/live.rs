@@ -110,7 +110,12 @@ pub(super) fn run(
                 // While the target stands still, nobody of ours is to be busy with something else.
                 post.settle();
                 let stop = || stages.send(Stage::ReadyToStop).map_err(|_| LiveError::OwnThread("drive"));
-                Ok(precopy.freeze(prelude, Moment { stop: &stop, still: &still, stopped: &stopped })?)
+                precopy.freeze(prelude, Moment { stop: &stop, still: &still, stopped: &stopped }).map_err(|error| {
+                    // Whatever it is, it is no reason for the target to stand still.
+                    let _ = release.release();
+                    let _ = stages.send(Stage::Frozen);
+                    error.into()
+                })
             })
             .and_then(|frozen| {
                 let mut go_on = || {

@@ -394,10 +394,11 @@ impl Precopy {
     /// Stops watching, in pieces, so that the target's page faults wait for no longer than a piece takes. Says how long
     /// they may have waited at most, all the time that memory was watched.
     pub fn release(&mut self) -> Duration {
+        // Who writes there waits for us.
+        self.release_aside();
         for range in std::mem::take(&mut self.watched) {
             unwatch(&self.watch, range, &mut self.longest_wait);
         }
-        self.release_aside();
         self.longest_wait.0
     }
 }
