@@ -2,12 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use effigy_process::{Address, Content, Extent, ExtentList, Memory, NotRead, Process, ProcessId};
 use proptest::prelude::*;
 
 use super::*;
 use crate::minidump::sample::{self, byte_at};
+use crate::source::SharedSource;
 
 const FULL: u64 = 0x2;
 
@@ -29,14 +31,18 @@ fn dumps(process: &Process) -> Dumps {
     }
 }
 
-fn opened(dumps: &Dumps) -> Opened<Vec<u8>> {
+fn shared(bytes: &[u8]) -> SharedSource {
+    Arc::new(bytes.to_vec())
+}
+
+fn opened(dumps: &Dumps) -> Opened<SharedSource> {
     let configuration =
         Configuration::parse(b"[UserModeDump]\ndefault=x-1.dmp\nmemory=x-reflected.dmp\nmodule=x-1.dmp\n").unwrap();
     let files = configuration.files(Path::new("f"));
     files
         .open(|path| match path.to_str() {
-            Some("f/x-1.dmp") => Ok(dumps.default.clone()),
-            Some("f/x-reflected.dmp") => Ok(dumps.memory.clone()),
+            Some("f/x-1.dmp") => Ok(shared(&dumps.default)),
+            Some("f/x-reflected.dmp") => Ok(shared(&dumps.memory)),
             _ => Err(io::ErrorKind::NotFound.into()),
         })
         .unwrap()
@@ -119,7 +125,7 @@ fn modules_may_be_in_a_dump_of_their_own() {
     let open = |module: Vec<u8>| {
         let all = [both.default.clone(), both.memory.clone(), module];
         let number = |path: &Path| path.to_str().unwrap().parse::<usize>().unwrap();
-        configuration.files(Path::new("")).open(|path| Ok(all[number(path) - 1].clone())).unwrap()
+        configuration.files(Path::new("")).open(|path| Ok(shared(&all[number(path) - 1]))).unwrap()
     };
     let opened = open(dumps(&sample::process()).default);
     let pair = Pair::new(&opened).unwrap();
@@ -216,7 +222,7 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 /// Reads all that there is to read.
-fn exhaust(pair: &Pair<'_>) {
+fn exhaust(pair: &Pair) {
     let _ = (pair.threads(), pair.modules(), pair.exception(), pair.register_notes(), pair.regions());
     let _ = (pair.comment(), pair.soft_errors(), pair.facts());
     pair.streams().for_each(|kind| drop((pair.stream(kind), pair.kernel_file(kind))));
