@@ -1,0 +1,16 @@
+//! Answers about a process at one instant.
+//!
+//! - [`search`]: where memory holds some bytes, a text, a pointer, or what a regular expression describes.
+//!
+//! Each analysis takes a process or its memory and gives data that can be serialised. Nothing here opens a file, knows a
+//! format or prints: how an answer looks is the program's business.
+#![forbid(unsafe_code)]
+
+mod captured;
+mod ordered;
+#[cfg(test)]
+mod sample;
+pub mod search;
+mod window;
+
+pub use window::Unread;
