@@ -82,7 +82,7 @@ fn read_into(tid: Pid, buffer: &mut [u8]) -> Result<Registers, Errno> {
         // The XSAVE area begins with the same 512 bytes.
         sets.retain(|set| set.note != note::PRFPREG);
     }
-    Ok(Registers { architecture, sets })
+    Ok(Registers { architecture, sets, ..Registers::default() })
 }
 
 /// Reads one register set of a stopped thread.

@@ -47,11 +47,11 @@ fn threads_come_back() {
         let context = read.context.clone().unwrap();
         assert_eq!(
             context.and_then(|context| context.instruction_pointer),
-            general.as_ref().map(|general| general.instruction_pointer())
+            general.as_ref().and_then(|general| general.instruction_pointer())
         );
         assert_eq!(
             context.and_then(|context| context.stack_pointer),
-            general.as_ref().map(|general| general.stack_pointer())
+            general.as_ref().and_then(|general| general.stack_pointer())
         );
         assert_eq!(read.stack, written.stack.unwrap_or_default());
     }
