@@ -1,6 +1,6 @@
 //! What to search for, as a caller says it.
 
-use effigy_process::AddressRange;
+use effigy_process::{AddressRange, Architecture, ByteOrder};
 use serde::Serialize;
 
 /// Something to look for. A search looks for several at once.
@@ -59,7 +59,7 @@ pub struct PointerPattern {
     /// How long they are.
     pub width: PointerWidth,
     /// In which order their bytes lie.
-    pub big_endian: bool,
+    pub byte_order: ByteOrder,
     /// Look at every address, and not only at multiples of a pointer's length.
     pub unaligned: bool,
 }
@@ -76,6 +76,12 @@ pub enum PointerWidth {
 }
 
 impl PointerWidth {
+    /// Length of the pointers of an architecture.
+    #[must_use]
+    pub fn of(architecture: Architecture) -> Self {
+        if architecture.pointer_size() == 4 { Self::Four } else { Self::Eight }
+    }
+
     /// Bytes of such a pointer.
     #[must_use]
     pub fn bytes(self) -> usize {

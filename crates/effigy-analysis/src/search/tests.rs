@@ -1,6 +1,6 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 
-use effigy_process::NotRead;
+use effigy_process::{ByteOrder, NotRead};
 use proptest::prelude::*;
 
 use super::*;
@@ -21,7 +21,7 @@ fn folded(text: &str) -> Pattern {
 
 fn pointers(into: (u64, u64), width: PointerWidth, unaligned: bool) -> PointerPattern {
     let into = AddressRange::new(Address(into.0), Address(into.1));
-    PointerPattern { into, width, big_endian: false, unaligned }
+    PointerPattern { into, width, byte_order: ByteOrder::Little, unaligned }
 }
 
 /// Hits, unread ranges and the report.
@@ -86,9 +86,9 @@ fn pointers_of_both_widths_and_orders_are_found() {
     assert_eq!(find(pointers(into, PointerWidth::Eight, false)), [(0x1008, 0x7fff_1234)]);
     assert_eq!(find(pointers(into, PointerWidth::Eight, true)), [(0x1008, 0x7fff_1234), (0x101b, 0x7fff_1235)]);
     assert_eq!(find(pointers(into, PointerWidth::Four, false)), [(0x1008, 0x7fff_1234)]);
-    let big = PointerPattern { big_endian: true, ..pointers(into, PointerWidth::Eight, false) };
+    let big = PointerPattern { byte_order: ByteOrder::Big, ..pointers(into, PointerWidth::Eight, false) };
     assert_eq!(find(big), [(0x1030, 0x7fff_1236)]);
-    let big = PointerPattern { big_endian: true, ..pointers(into, PointerWidth::Four, false) };
+    let big = PointerPattern { byte_order: ByteOrder::Big, ..pointers(into, PointerWidth::Four, false) };
     assert_eq!(find(big), [(0x1034, 0x7fff_1236)]);
 }
 
@@ -287,7 +287,8 @@ proptest! {
     ) {
         let first = u64::from(bounds.0) << 16;
         let range = (first, first + (bounds.1 << 16));
-        let pattern = PointerPattern { big_endian, ..pointers(range, PointerWidth::Four, unaligned) };
+        let byte_order = if big_endian { ByteOrder::Big } else { ByteOrder::Little };
+        let pattern = PointerPattern { byte_order, ..pointers(range, PointerWidth::Four, unaligned) };
         let plain = plainly(&memory, |address, rest| {
             let Some((word, _)) = rest.split_first_chunk::<4>() else { return false };
             let value = u64::from(if big_endian { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) });

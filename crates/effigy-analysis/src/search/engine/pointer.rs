@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use effigy_process::Address;
+use effigy_process::{Address, ByteOrder};
 
 use super::{Emit, Haystack, Label};
 use crate::search::query::{PointerPattern, PointerWidth};
@@ -40,11 +40,11 @@ impl Pointers {
     }
 
     pub(super) fn find(&self, haystack: Haystack<'_>, emit: &mut Emit<'_>) -> ControlFlow<()> {
-        match (self.pattern.width, self.pattern.big_endian) {
-            (PointerWidth::Four, false) => self.find_words(haystack, emit, u32::from_le_bytes),
-            (PointerWidth::Four, true) => self.find_words(haystack, emit, u32::from_be_bytes),
-            (PointerWidth::Eight, false) => self.find_words(haystack, emit, u64::from_le_bytes),
-            (PointerWidth::Eight, true) => self.find_words(haystack, emit, u64::from_be_bytes),
+        match (self.pattern.width, self.pattern.byte_order) {
+            (PointerWidth::Four, ByteOrder::Little) => self.find_words(haystack, emit, u32::from_le_bytes),
+            (PointerWidth::Four, ByteOrder::Big) => self.find_words(haystack, emit, u32::from_be_bytes),
+            (PointerWidth::Eight, ByteOrder::Little) => self.find_words(haystack, emit, u64::from_le_bytes),
+            (PointerWidth::Eight, ByteOrder::Big) => self.find_words(haystack, emit, u64::from_be_bytes),
         }
     }
 
