@@ -38,10 +38,11 @@ impl Captured {
         Self { ranges }
     }
 
-    /// The range that holds `address`, or the next one above it.
-    pub(crate) fn at_or_above(&self, address: Address) -> Option<AddressRange> {
-        let next = self.ranges.partition_point(|range| range.end() <= address);
-        self.ranges.get(next).copied()
+    /// Where the range that holds `address` ends, or, if none does, where the next one begins. What is true of an address
+    /// need not be true of one behind that.
+    pub(crate) fn border_behind(&self, address: Address) -> Option<Address> {
+        let next = self.ranges.get(self.ranges.partition_point(|range| range.end() <= address))?;
+        Some(if next.contains(address) { next.end() } else { next.start() })
     }
 
     /// Adjoining ranges joined, by rising address.
@@ -103,6 +104,13 @@ mod tests {
         let end = range(u64::MAX - 5, u64::MAX);
         let jobs: Vec<_> = Captured::new([end]).jobs().collect();
         assert_eq!(jobs, [[Piece { range: end, run: end }]]);
+    }
+
+    #[test]
+    fn borders() {
+        let captured = Captured::new([range(10, 20), range(20, 30), range(40, 50)]);
+        let borders: Vec<_> = [0, 10, 20, 30, 50].map(|at| captured.border_behind(Address(at)).map(|at| at.0)).into();
+        assert_eq!(borders, [Some(10), Some(20), Some(30), Some(40), None]);
     }
 
     proptest! {

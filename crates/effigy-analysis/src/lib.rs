@@ -1,6 +1,7 @@
 //! Answers about a process at one instant.
 //!
 //! - [`address_space`]: what each region is used for, and tables of that.
+//! - [`compare`]: what changed from one process to another, its memory included.
 //! - [`search`]: where memory holds some bytes, a text, a pointer, or what a regular expression describes.
 //!
 //! Each analysis takes a process or its memory and gives data that can be serialised. Nothing here opens a file, knows a
@@ -9,6 +10,7 @@
 
 pub mod address_space;
 mod captured;
+pub mod compare;
 mod ordered;
 #[cfg(test)]
 mod sample;

@@ -36,6 +36,25 @@ impl SampleMemory {
         self
     }
 
+    /// From gaps and what follows each: bytes, or how many there are not.
+    pub(crate) fn of_parts(
+        start: u64,
+        parts: impl IntoIterator<Item = (u64, Result<Vec<u8>, u64>)>,
+        most: usize,
+    ) -> Self {
+        let mut memory = Self { ranges: Vec::new(), most };
+        let mut next = start;
+        for (gap, content) in parts {
+            next += gap;
+            memory = match content {
+                Ok(bytes) => memory.with(next, &bytes),
+                Err(size) => memory.without(next, size, NotRead::Unreadable),
+            };
+            next = memory.ranges.last().map_or(next, |last| last.range.end().0);
+        }
+        memory
+    }
+
     /// All ranges.
     pub(crate) fn captured(&self) -> impl Iterator<Item = AddressRange> + '_ {
         self.ranges.iter().map(|range| range.range)

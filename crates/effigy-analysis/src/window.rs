@@ -20,7 +20,7 @@ pub struct Unread {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn reason_name<S: Serializer>(reason: &NotRead, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn reason_name<S: Serializer>(reason: &NotRead, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(name_of(*reason))
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Reads `range`, all of which lies in `captured` ranges and in no more bytes than a buffer may have.
+    /// Reads `range`, which has no more bytes than a buffer may have.
     pub(crate) fn fill(&mut self, memory: &(impl Memory + ?Sized), captured: &Captured, range: AddressRange) {
         self.range = range;
         self.readable.clear();
@@ -85,11 +85,11 @@ impl Window {
         read.end()
     }
 
-    /// Nothing is said of more than the page, and of more than the captured range, in which the read failed.
+    /// Nothing is said of more than the page, and of what lies behind the next border of a captured range.
     fn note_unread(&mut self, captured: &Captured, start: Address, reason: NotRead) -> Address {
         let page_end = Address(start.0 & !(PAGE - 1)).saturating_add(PAGE);
-        let range_end = captured.at_or_above(start).map_or(page_end, |range| range.end());
-        let end = page_end.min(range_end).min(self.range.end());
+        let border = captured.border_behind(start).unwrap_or(page_end);
+        let end = page_end.min(border).min(self.range.end());
         push_unread(&mut self.unread, Unread { range: AddressRange::new(start, end), reason });
         end
     }

@@ -213,7 +213,7 @@ impl AddressSpace {
 }
 
 /// By rising address and without overlaps, which only a damaged dump has: what two regions share is the first one's.
-fn disjoint(mut regions: Vec<Region>) -> Vec<Region> {
+pub(crate) fn disjoint(mut regions: Vec<Region>) -> Vec<Region> {
     regions.sort_by_key(|region| region.range);
     let mut done = Address(0);
     for region in &mut regions {

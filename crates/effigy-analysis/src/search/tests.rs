@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::captured::GRID;
-use crate::sample::{SampleMemory, SampleRange};
+use crate::sample::SampleMemory;
 
 fn bytes(needle: &[u8]) -> Pattern {
     Pattern::Bytes(needle.to_vec())
@@ -217,21 +217,11 @@ fn any_memory() -> impl Strategy<Value = SampleMemory> {
     let letter = prop_oneof![Just(b'a'), Just(b'b'), Just(0)];
     let content = prop_oneof![
         5 => proptest::collection::vec(letter, 1..60).prop_map(Ok),
-        1 => Just(Err(NotRead::Unreadable)),
+        1 => Just(Err(10)),
     ];
     let gap = prop_oneof![2 => Just(0u64), 1 => 1u64..20];
     let ranges = proptest::collection::vec((gap, content), 1..12);
-    (ranges, 0u64..200, 0usize..20).prop_map(|(parts, below, most)| {
-        let mut memory = SampleMemory { ranges: Vec::new(), most };
-        let mut next = GRID - below;
-        for (gap, bytes) in parts {
-            let size = bytes.as_ref().map_or(10, |bytes| bytes.len() as u64);
-            let range = AddressRange::sized(Address(next + gap), size);
-            next = range.end().0;
-            memory.ranges.push(SampleRange { range, bytes });
-        }
-        memory
-    })
+    (ranges, 0u64..200, 0usize..20).prop_map(|(parts, below, most)| SampleMemory::of_parts(GRID - below, parts, most))
 }
 
 fn any_needle() -> impl Strategy<Value = Vec<u8>> {
