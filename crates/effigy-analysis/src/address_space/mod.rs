@@ -42,7 +42,7 @@ pub enum Usage {
     MappedFile,
     /// Memory shared with other processes; on Windows also a mapped file of which no dump has the name.
     Shared,
-    /// Pages that the kernel puts into each process: vdso, vvar and the like.
+    /// Pages that the kernel puts into each process: vdso, vvar and the like; the shared user data of Windows.
     Kernel,
     /// Memory of the process of which nothing more is known: what WinDbg calls `<unknown>`.
     Private,

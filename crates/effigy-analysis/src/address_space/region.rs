@@ -72,6 +72,7 @@ fn usage_of(region: &Region, module: Option<&Module>, index: usize, owners: &Own
     match region.usage() {
         RegionUsage::Vdso | RegionUsage::KernelData => Usage::Kernel,
         RegionUsage::Heap => Usage::Heap,
+        _ if is_shared_user_data(region) => Usage::Kernel,
         _ if windows_pages(region).is_some_and(|pages| pages.kind == Some(PageKind::Image)) => Usage::Image,
         RegionUsage::File | RegionUsage::Anonymous if module.is_some() => Usage::Image,
         RegionUsage::File => Usage::MappedFile,
@@ -81,6 +82,12 @@ fn usage_of(region: &Region, module: Option<&Module>, index: usize, owners: &Own
         _ if region.sharing == Sharing::Shared => Usage::Shared,
         _ => Usage::Private,
     }
+}
+
+/// The page in which Windows shows each process the time and other facts (`KUSER_SHARED_DATA`), and what is reserved
+/// behind it: at the same address on all architectures.
+fn is_shared_user_data(region: &Region) -> bool {
+    windows_pages(region).is_some_and(|pages| pages.allocation_base == Address(0x7ffe_0000))
 }
 
 /// Names that allocators give to their memory with `prctl(PR_SET_VMA_ANON_NAME)`, and what Android calls its heaps.

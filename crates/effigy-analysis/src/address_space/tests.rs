@@ -205,6 +205,7 @@ fn windows() -> (Process, SampleMemory) {
         windows_region(0x5_1000, 0xf000, 0x5_0000, PageKind::Private, 0),
         windows_region(0x7ff0_0000, 0x1000, 0x7ff0_0000, PageKind::Image, 2),
         windows_region(0x7ff0_1000, 0x1000, 0x7ff0_0000, PageKind::Image, 0x20),
+        windows_region(0x7ffe_0000, 0x1000, 0x7ffe_0000, PageKind::Private, 2),
     ];
     let system = System { platform: Platform::Windows, ..System::default() };
     let architecture = Architecture::X86_64;
@@ -230,6 +231,7 @@ fn blocks_stacks_and_heaps_of_windows_are_found() {
             (0x5_1000, Usage::Heap),
             (0x7ff0_0000, Usage::Image),
             (0x7ff0_1000, Usage::Image),
+            (0x7ffe_0000, Usage::Kernel),
         ]
     );
     assert_eq!(threads_at(&space, 0x1_2000), [9]);
@@ -238,7 +240,7 @@ fn blocks_stacks_and_heaps_of_windows_are_found() {
     let guard = "PAGE_READWRITE | PAGE_GUARD";
     assert_eq!(rights, ["PAGE_READWRITE", "PAGE_READONLY", "PAGE_EXECUTE_READ", guard]);
     let kinds: Vec<_> = space.by_kind.iter().map(|row| (row.key, row.count)).collect();
-    assert_eq!(kinds, [(Kind::Private, 9), (Kind::Image, 2), (Kind::Mapped, 1)]);
+    assert_eq!(kinds, [(Kind::Private, 10), (Kind::Image, 2), (Kind::Mapped, 1)]);
 }
 
 #[test]
