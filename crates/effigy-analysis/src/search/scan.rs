@@ -13,9 +13,10 @@ use crate::window::{Unread, Window, offset, push_unread};
 /// Bytes before the first that a hit may start at which an expression may look at: a letter of UTF-8 for `\b`.
 const LOOK_BEHIND: u64 = 4;
 
-/// Hits of one pattern that a job keeps. Where there are more, the rest is searched again when these are delivered, so
-/// that many hits take time and no memory.
-const MOST_HITS: usize = 16 << 10;
+/// Hits that a job keeps, give or take as many again. Where there are more, the rest is searched again when these are
+/// delivered, so that many hits take time and no memory. More than there are patterns, all of which may hit at one address;
+/// tests of few patterns keep few.
+const MOST_HITS: usize = if cfg!(test) { 64 } else { 16 << 10 };
 
 /// What was found in a job's memory.
 #[derive(Debug, Default)]
@@ -28,6 +29,19 @@ pub(super) struct Scan {
     pub(super) unread: Vec<Unread>,
     /// Where to go on, if it was too much for once. All of the above is below.
     pub(super) resume: Option<Address>,
+}
+
+impl Scan {
+    /// Drops the hits at the highest addresses, to be found again, when there are too many.
+    fn trim(&mut self) {
+        if self.hits.len() < 2 * MOST_HITS {
+            return;
+        }
+        self.hits.sort_unstable_by_key(|hit| hit.address);
+        let resume = self.hits[MOST_HITS].address;
+        self.hits.retain(|hit| hit.address < resume);
+        self.resume = Some(self.resume.map_or(resume, |earlier| earlier.min(resume)));
+    }
 }
 
 /// Searches jobs, one after another.
@@ -59,6 +73,10 @@ impl<'a, M: Memory + ?Sized> Scanner<'a, M> {
             let part = AddressRange::new(piece.range.start().max(since), piece.range.end());
             if part.is_empty() {
                 continue;
+            }
+            if scan.hits.len() >= MOST_HITS {
+                scan.resume = Some(part.start());
+                break;
             }
             self.scan_part(part, piece.run, &mut taken, &mut scan);
             if scan.resume.is_some() {
@@ -95,6 +113,7 @@ impl<'a, M: Memory + ?Sized> Scanner<'a, M> {
                 let base = stretch.range.start();
                 let starts = (offset(base, first), offset(base, inside.end()));
                 search_stretch(engine, Haystack { stretch, starts, goes_on }, taken, scan);
+                scan.trim();
             }
         }
     }

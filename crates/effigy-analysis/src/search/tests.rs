@@ -132,22 +132,28 @@ fn a_hit_longer_than_the_longest_is_marked_and_not_taken_for_several() {
 
 #[test]
 fn more_hits_than_a_job_keeps_are_all_given() {
-    let size = usize::try_from(GRID).unwrap() + 100;
-    let memory = SampleMemory::of(0x1000, &vec![7; size]);
-    let patterns = [bytes(&[7]), expression("\x07")];
+    let size = 5000;
+    let start = GRID - 2500;
+    let memory = SampleMemory::of(start, &vec![b'a'; size]);
+    let patterns = [bytes(b"a"), expression("a"), folded("A"), bytes(b"aa"), bytes(b"aaa")];
     let (hits, _, report) = search(&memory, &patterns, SearchOptions::default());
-    assert_eq!(hits.len(), 2 * size);
-    assert!(hits.iter().enumerate().all(|(index, hit)| hit.address.0 == 0x1000 + index as u64 / 2));
+    let starts = |pattern| {
+        let hits = hits.iter().filter(move |hit| hit.pattern == pattern);
+        hits.map(|hit| hit.address.0).collect::<Vec<_>>()
+    };
+    for (pattern, length) in [(0, 1), (1, 1), (2, 1), (3, 2), (4, 3)] {
+        assert_eq!(starts(pattern), (start..start + 5001 - length).collect::<Vec<_>>());
+    }
     assert_eq!(report.searched_bytes, size as u64);
 }
 
 #[test]
 fn a_search_ends_at_its_limit_or_when_the_caller_has_enough() {
     let memory = SampleMemory::of(0x1000, &vec![7; usize::try_from(GRID).unwrap() * 8]);
-    let options = SearchOptions { limit: NonZeroU64::new(40_000), threads: None };
+    let options = SearchOptions { limit: NonZeroU64::new(10_000), threads: None };
     let (hits, _, report) = search(&memory, &[bytes(&[7])], options);
-    assert_eq!((hits.len(), report.outcome), (40_000, Outcome::Limit));
-    assert_eq!(report.searched_bytes, 39_999);
+    assert_eq!((hits.len(), report.outcome), (10_000, Outcome::Limit));
+    assert_eq!(report.searched_bytes, 9_999);
     let mut seen = 0;
     let stop_at_five = |_| {
         seen += 1;
