@@ -16,6 +16,11 @@ pub(crate) fn threads_or_all(asked: Option<NonZeroUsize>) -> NonZeroUsize {
     asked.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }
 
+/// Whether somebody asked for an end.
+pub(crate) fn is_set(stop: Option<&AtomicBool>) -> bool {
+    stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+}
+
 /// Does `jobs` on `threads` threads, each with a worker of its own, and calls `deliver` on this thread with each job and
 /// its result, in the order of the jobs, until it breaks. At most [`JOBS_AHEAD`] jobs a thread are ahead of delivery.
 ///

@@ -4,16 +4,17 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
 use effigy_process::{Address, AddressRange, Memory, NotRead};
 use serde::Serialize;
 
 use crate::captured::{Captured, GRID, Piece};
-use crate::ordered::{in_order, threads_or_all};
+use crate::ordered::{in_order, is_set, threads_or_all};
 use crate::window::{Window, name_of, reason_name};
 
 /// The memory of one of the two processes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct MemorySide<'a, M: ?Sized> {
     /// What it is read from.
     pub memory: &'a M,
@@ -21,13 +22,24 @@ pub struct MemorySide<'a, M: ?Sized> {
     pub ranges: &'a [AddressRange],
 }
 
+// Not derived: that would ask the memory to be copied, which only its reference is.
+impl<M: ?Sized> Clone for MemorySide<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: ?Sized> Copy for MemorySide<'_, M> {}
+
 /// How to compare memory.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct MemoryOptions {
+pub struct MemoryOptions<'a> {
     /// Bytes of a page, a power of two from 512 to 1 MiB; anything else stands for 4096.
     pub page_size: u64,
     /// Changed ranges to list: the first so many.
     pub list: usize,
+    /// Set by somebody else to end the comparison, also while there is nothing to tell.
+    pub stop: Option<&'a AtomicBool>,
     /// Threads to compare with; `None` for one a processor.
     pub threads: Option<NonZeroUsize>,
 }
@@ -101,7 +113,7 @@ impl Count {
 /// How the memory of two processes differs.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct MemoryComparison {
-    /// Whether all was compared: the caller did not end it.
+    /// Whether all was compared: nobody ended it.
     pub complete: bool,
     /// Bytes of a page.
     pub page_size: u64,
@@ -128,7 +140,7 @@ pub struct MemoryComparison {
 pub fn compare_memory<A, B>(
     before: MemorySide<'_, A>,
     after: MemorySide<'_, B>,
-    options: MemoryOptions,
+    options: MemoryOptions<'_>,
     tell: impl FnMut(DifferentRange) -> ControlFlow<()>,
 ) -> MemoryComparison
 where
@@ -154,6 +166,9 @@ where
     };
     let mut tally = Tally::new(page_size, options.list, tell);
     in_order(threads_or_all(options.threads), all.jobs(), new_worker, |_, found: Vec<_>| {
+        if is_set(options.stop) {
+            return tally.stop();
+        }
         found.into_iter().try_for_each(|range| tally.take(range))
     });
     tally.finish()
@@ -300,6 +315,15 @@ impl<F: FnMut(DifferentRange) -> ControlFlow<()>> Tally<F> {
             self.last = None;
         }
         told
+    }
+
+    /// Ends between two jobs; what was found before is counted.
+    fn stop(&mut self) -> ControlFlow<()> {
+        if let Some(last) = self.last.take() {
+            let _ = self.give(last);
+        }
+        self.comparison.complete = false;
+        ControlFlow::Break(())
     }
 
     fn finish(mut self) -> MemoryComparison {

@@ -1,12 +1,13 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
+use effigy_process::{Address, AddressRange, NotRead};
 use proptest::prelude::*;
 
 use super::memory::*;
 use crate::captured::GRID;
 use crate::sample::{SampleMemory, SampleRange};
-use effigy_process::{Address, AddressRange, NotRead};
-use std::ops::ControlFlow;
 
 fn compare(before: &SampleMemory, after: &SampleMemory, list: usize) -> (Vec<DifferentRange>, MemoryComparison) {
     let (old, new): (Vec<_>, Vec<_>) = (before.captured().collect(), after.captured().collect());
@@ -96,6 +97,10 @@ fn ranges_are_joined_across_jobs_and_a_caller_may_end_it() {
     let comparison = compare_memory(sides.0, sides.1, MemoryOptions::default(), |_| ControlFlow::Break(()));
     assert!(!comparison.complete);
     assert_eq!((comparison.equal.pages, comparison.only_before["unmapped"].pages), (0, 1));
+    let stop = AtomicBool::new(true);
+    let options = MemoryOptions { stop: Some(&stop), ..MemoryOptions::default() };
+    let comparison = compare_memory(sides.0, sides.1, options, |_| ControlFlow::Continue(()));
+    assert!(!comparison.complete && comparison.equal.pages == 0);
 }
 
 #[test]
@@ -154,13 +159,13 @@ proptest! {
             }
             prop_assert_eq!(told.changed_bytes, changed);
         }
-        let all: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
+        let all: BTreeSet<_> = old.keys().chain(new.keys()).collect();
         prop_assert_eq!(addresses, all.len());
         prop_assert!(told.is_sorted_by_key(|told| told.range));
         let pages_of = |wanted: Difference| {
             let ranges = told.iter().filter(|told| told.difference == wanted);
             let numbers = ranges.flat_map(|told| told.range.start().0 / 4096..told.range.end().0.div_ceil(4096));
-            numbers.collect::<std::collections::BTreeSet<_>>().len() as u64
+            numbers.collect::<BTreeSet<_>>().len() as u64
         };
         prop_assert_eq!(comparison.equal.pages, pages_of(Difference::Equal));
         prop_assert_eq!(comparison.changed.pages, pages_of(Difference::Changed));

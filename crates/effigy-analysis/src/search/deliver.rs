@@ -102,6 +102,11 @@ impl<'a, M: Memory + ?Sized, F: FnMut(Finding) -> ControlFlow<()>> Delivery<'a, 
         }
     }
 
+    /// Notes that the search ends between two jobs.
+    pub(super) fn stop(&mut self) -> ControlFlow<()> {
+        self.end(Outcome::Stopped, Address(0), &[])
+    }
+
     /// Notes that the search ended at `address`.
     fn end(&mut self, outcome: Outcome, address: Address, searched: &[AddressRange]) -> ControlFlow<()> {
         let below = AddressRange::new(Address(0), address);

@@ -17,6 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
 use effigy_process::{Address, AddressRange, Memory};
 use serde::Serialize;
@@ -30,7 +31,7 @@ pub use self::query::{
 use self::scan::Scanner;
 use crate::Unread;
 use crate::captured::Captured;
-use crate::ordered::{in_order, threads_or_all};
+use crate::ordered::{in_order, is_set, threads_or_all};
 
 /// How a text lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -89,9 +90,11 @@ pub enum Finding {
 
 /// How to search.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SearchOptions {
+pub struct SearchOptions<'a> {
     /// Hits after which to end.
     pub limit: Option<NonZeroU64>,
+    /// Set by somebody else to end the search, also while there is nothing to tell.
+    pub stop: Option<&'a AtomicBool>,
     /// Threads to search with, besides the caller's, which takes the hits; `None` for one a processor.
     pub threads: Option<NonZeroUsize>,
 }
@@ -104,7 +107,7 @@ pub enum Outcome {
     Complete,
     /// It ended with the last hit of the limit; there may be more.
     Limit,
-    /// The caller had enough.
+    /// The caller had enough, or somebody stopped it.
     Stopped,
 }
 
@@ -146,7 +149,7 @@ impl Search {
         &self,
         memory: &M,
         ranges: impl IntoIterator<Item = AddressRange>,
-        options: SearchOptions,
+        options: SearchOptions<'_>,
         tell: impl FnMut(Finding) -> ControlFlow<()>,
     ) -> SearchReport {
         let captured = Captured::new(ranges);
@@ -158,7 +161,9 @@ impl Search {
             move |job: &Vec<_>| scanner.scan(job, Address(0), none_taken)
         };
         let mut delivery = Delivery::new(scanner(), self.patterns, options.limit, tell);
-        in_order(threads_or_all(options.threads), captured.jobs(), new_worker, |job, scan| delivery.take(&job, scan));
+        in_order(threads_or_all(options.threads), captured.jobs(), new_worker, |job, scan| {
+            if is_set(options.stop) { delivery.stop() } else { delivery.take(&job, scan) }
+        });
         delivery.finish()
     }
 }

@@ -28,7 +28,7 @@ fn pointers(into: (u64, u64), width: PointerWidth, unaligned: bool) -> PointerPa
 fn search(
     memory: &SampleMemory,
     patterns: &[Pattern],
-    options: SearchOptions,
+    options: SearchOptions<'_>,
 ) -> (Vec<Hit>, Vec<Unread>, SearchReport) {
     let (mut hits, mut unread) = (Vec::new(), Vec::new());
     let report = Search::new(patterns).unwrap().run(memory, memory.captured(), options, |finding| {
@@ -150,7 +150,7 @@ fn more_hits_than_a_job_keeps_are_all_given() {
 #[test]
 fn a_search_ends_at_its_limit_or_when_the_caller_has_enough() {
     let memory = SampleMemory::of(0x1000, &vec![7; usize::try_from(GRID).unwrap() * 8]);
-    let options = SearchOptions { limit: NonZeroU64::new(10_000), threads: None };
+    let options = SearchOptions { limit: NonZeroU64::new(10_000), ..SearchOptions::default() };
     let (hits, _, report) = search(&memory, &[bytes(&[7])], options);
     assert_eq!((hits.len(), report.outcome), (10_000, Outcome::Limit));
     assert_eq!(report.searched_bytes, 9_999);
@@ -162,6 +162,10 @@ fn a_search_ends_at_its_limit_or_when_the_caller_has_enough() {
     let search = Search::new(&[bytes(&[7])]).unwrap();
     let report = search.run(&memory, memory.captured(), SearchOptions::default(), stop_at_five);
     assert_eq!((seen, report.hits, report.outcome), (5, 5, Outcome::Stopped));
+    let stop = AtomicBool::new(true);
+    let options = SearchOptions { stop: Some(&stop), ..SearchOptions::default() };
+    let report = search.run(&memory, memory.captured(), options, |_| ControlFlow::Continue(()));
+    assert_eq!((report.hits, report.searched_bytes, report.outcome), (0, 0, Outcome::Stopped));
 }
 
 #[test]
@@ -245,7 +249,7 @@ fn plainly(memory: &SampleMemory, is_hit: impl Fn(u64, &[u8]) -> bool) -> Vec<u6
 }
 
 fn starts(memory: &SampleMemory, patterns: &[Pattern], pattern: usize) -> Vec<u64> {
-    let options = SearchOptions { limit: None, threads: NonZeroUsize::new(3) };
+    let options = SearchOptions { threads: NonZeroUsize::new(3), ..SearchOptions::default() };
     let (hits, ..) = search(memory, patterns, options);
     assert!(hits.is_sorted_by_key(|hit| hit.address));
     hits.iter().filter(|hit| hit.pattern == pattern).map(|hit| hit.address.0).collect()
