@@ -122,7 +122,9 @@ pub struct SpaceRegion {
     pub state: State,
     /// What may be done with it; `None` where there is no memory, or when it is not known.
     pub protection: Option<Rights>,
-    /// Path of the image or file, or the name that the kernel has for it; may be empty.
+    /// For an image: its place in [`Process::modules`], where it is one of them.
+    pub module: Option<usize>,
+    /// Path of the file, or the name that the kernel has for it; may be empty.
     #[serde(serialize_with = "effigy_process::text::lossy")]
     pub name: BString,
     /// Threads whose stack or environment block it is, or whose stack pointer lies in it.

@@ -18,28 +18,31 @@ pub(super) fn inferred(process: &Process) -> Vec<Region> {
 }
 
 /// Modules by rising address, to be asked which of them holds an address.
-struct Modules<'a> {
+struct Modules {
     /// Each with the one that reaches highest of those up to it, as images may lie within another's range.
-    by_start: Vec<(&'a Module, &'a Module)>,
+    by_start: Vec<(Placed, Placed)>,
 }
 
-impl<'a> Modules<'a> {
-    fn new(modules: &'a [Module]) -> Self {
-        let mut sorted: Vec<_> = modules.iter().collect();
-        sorted.sort_by_key(|module| module.range);
-        let mut highest: Option<&Module> = None;
+/// A module's range and its place in the list of modules.
+type Placed = (AddressRange, usize);
+
+impl Modules {
+    fn new(modules: &[Module]) -> Self {
+        let mut sorted: Vec<_> = modules.iter().enumerate().map(|(index, module)| (module.range, index)).collect();
+        sorted.sort_unstable();
+        let mut highest: Option<Placed> = None;
         let by_start = sorted.into_iter().map(|module| {
-            let reaches = highest.filter(|highest| highest.range.end() > module.range.end()).unwrap_or(module);
+            let reaches = highest.filter(|highest| highest.0.end() > module.0.end()).unwrap_or(module);
             highest = Some(reaches);
             (module, reaches)
         });
         Self { by_start: by_start.collect() }
     }
 
-    fn at(&self, address: Address) -> Option<&'a Module> {
-        let next = self.by_start.partition_point(|(module, _)| module.range.start() <= address);
-        let (nearest, highest) = self.by_start.get(next.checked_sub(1)?)?;
-        [*nearest, *highest].into_iter().find(|module| module.range.contains(address))
+    fn at(&self, address: Address) -> Option<usize> {
+        let next = self.by_start.partition_point(|((range, _), _)| range.start() <= address);
+        let (nearest, highest) = *self.by_start.get(next.checked_sub(1)?)?;
+        [nearest, highest].into_iter().find(|(range, _)| range.contains(address)).map(|(_, index)| index)
     }
 }
 
@@ -50,31 +53,37 @@ pub(super) fn classify(process: &Process, regions: &[Region], owners: &Owners) -
     let mut classified = Vec::with_capacity(regions.len());
     for (index, region) in regions.iter().enumerate() {
         let module = modules.at(region.range.start());
-        let usage = usage_of(region, module, index, owners);
+        let usage = usage_of(region, module.is_some(), index, owners);
         let whole = SpaceRegion {
             range: region.range,
             usage,
             kind: Some(kind_of(region, usage)),
             state: state_of(region, listed),
             protection: listed.then(|| rights_of(region)).flatten(),
-            name: name_of(region, module.filter(|_| usage == Usage::Image)),
+            module: module.filter(|_| usage == Usage::Image),
+            name: region.name.clone(),
             threads: owners.stack_of(index).unwrap_or_default().to_vec(),
             resident: region.resident,
             swapped: region.swapped,
             shared: region.mapped_elsewhere,
         };
-        cut_blocks(whole, owners.blocks_in(region.range), &mut classified);
+        // Blocks lie in memory of which nothing else is known. Only that is cut, as each part gets a copy of what is.
+        if usage == Usage::Private && region.name.is_empty() {
+            cut_blocks(whole, owners.blocks_in(region.range), &mut classified);
+        } else {
+            classified.push(whole);
+        }
     }
     classified
 }
 
-fn usage_of(region: &Region, module: Option<&Module>, index: usize, owners: &Owners) -> Usage {
+fn usage_of(region: &Region, in_module: bool, index: usize, owners: &Owners) -> Usage {
     match region.usage() {
         RegionUsage::Vdso | RegionUsage::KernelData => Usage::Kernel,
         RegionUsage::Heap => Usage::Heap,
         _ if is_shared_user_data(region) => Usage::Kernel,
         _ if windows_pages(region).is_some_and(|pages| pages.kind == Some(PageKind::Image)) => Usage::Image,
-        RegionUsage::File | RegionUsage::Anonymous if module.is_some() => Usage::Image,
+        RegionUsage::File | RegionUsage::Anonymous if in_module => Usage::Image,
         RegionUsage::File => Usage::MappedFile,
         RegionUsage::SharedMemory => Usage::Shared,
         _ if owners.stack_of(index).is_some() => Usage::Stack,
@@ -126,14 +135,6 @@ fn rights_of(region: &Region) -> Option<Rights> {
     }
 }
 
-fn name_of(region: &Region, module: Option<&Module>) -> BString {
-    if region.name.is_empty() {
-        module.map(|module| module.path.clone()).unwrap_or_default()
-    } else {
-        region.name.clone()
-    }
-}
-
 /// Adds `whole`, cut where `blocks` lie in it.
 fn cut_blocks(whole: SpaceRegion, blocks: impl Iterator<Item = Block>, classified: &mut Vec<SpaceRegion>) {
     let mut next = whole.range.start();
@@ -181,6 +182,7 @@ fn hole_between(start: Address, end: Address, usage: Usage) -> Option<SpaceRegio
         kind: None,
         state: if usage == Usage::Free { State::Free } else { State::NotListed },
         protection: None,
+        module: None,
         name: BString::default(),
         threads: Vec::new(),
         resident: None,

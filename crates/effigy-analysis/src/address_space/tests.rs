@@ -79,6 +79,7 @@ fn regions_of_linux_are_told_by_name_module_thread_and_form() {
             (0xffff_ffff_ff60_0000, Usage::Kernel),
         ]
     );
+    assert_eq!((space.regions[1].module, space.regions[2].module), (Some(0), Some(0)));
     assert_eq!(threads_at(&space, 0x7ffd_0000_0000), [1]);
     assert_eq!(threads_at(&space, 0x7f00_0800_1000), [2, 3]);
     assert_eq!(threads_at(&space, 0x7f00_0800_0000), [2, 3]);
@@ -259,7 +260,7 @@ fn json_has_stable_names() {
     let space = of(&process);
     assert_eq!(
         serde_json::to_string(&space.regions[1]).unwrap(),
-        r#"{"start":"0x600000","end":"0x601000","usage":"heap","kind":"private","state":"commit","protection":"rw-p","name":"[heap]","resident":4096,"swapped":null,"shared":null}"#
+        r#"{"start":"0x600000","end":"0x601000","usage":"heap","kind":"private","state":"commit","protection":"rw-p","module":null,"name":"[heap]","resident":4096,"swapped":null,"shared":null}"#
     );
     assert_eq!(
         serde_json::to_string(&space.by_kind[0]).unwrap(),

@@ -3,9 +3,11 @@
 //! Address spaces are compared address by address and not line by line of their lists: where the system splits or joins
 //! regions without any address changing, nothing changed.
 
+use std::sync::Arc;
+
 use bstr::BString;
 use effigy_process::{Address, AddressRange, PageState, Region, Sharing};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::address_space::{Rights, disjoint};
 
@@ -29,10 +31,16 @@ pub struct RegionChange {
     /// For [`RegionChangeKind::Changed`]: what about it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<RegionDifference>,
-    /// The region that it is part of before; for one that has grown, the region that did.
-    pub before: Option<RegionFacts>,
-    /// The region that it is part of after; for one that has shrunk, the region that did.
-    pub after: Option<RegionFacts>,
+    /// The region that it is part of before; for one that has grown, the region that did. Shared by all parts of it.
+    #[serde(serialize_with = "shared")]
+    pub before: Option<Arc<RegionFacts>>,
+    /// The region that it is part of after; for one that has shrunk, the region that did. Shared by all parts of it.
+    #[serde(serialize_with = "shared")]
+    pub after: Option<Arc<RegionFacts>>,
+}
+
+fn shared<S: Serializer>(facts: &Option<Arc<RegionFacts>>, serializer: S) -> Result<S::Ok, S::Error> {
+    facts.as_deref().serialize(serializer)
 }
 
 /// How a part of the address space changed.
@@ -77,7 +85,7 @@ pub struct RegionFacts {
 }
 
 pub(super) fn compare(before: &[Region], after: &[Region]) -> RegionDifferences {
-    let (before, after) = (disjoint(before.to_vec()), disjoint(after.to_vec()));
+    let (before, after) = (listed(before), listed(after));
     let mut differences = RegionDifferences::default();
     let (mut left, mut right) = (Cursor::new(&before), Cursor::new(&after));
     let mut at = Address(0);
@@ -89,7 +97,7 @@ pub(super) fn compare(before: &[Region], after: &[Region]) -> RegionDifferences 
             (Some(old), None) => Some(removed(range, old, right.neighbours(range))),
             (None, Some(new)) => Some(added(range, new, left.neighbours(range))),
             (Some(old), Some(new)) => {
-                let found = differences_of(old, new);
+                let found = differences_of(&old.region, &new.region);
                 if found.is_empty() {
                     differences.unchanged_bytes = differences.unchanged_bytes.saturating_add(range.size());
                     None
@@ -103,42 +111,62 @@ pub(super) fn compare(before: &[Region], after: &[Region]) -> RegionDifferences 
     differences
 }
 
+/// A region and what is told of it.
+struct Listed {
+    region: Region,
+    facts: Arc<RegionFacts>,
+}
+
+fn listed(regions: &[Region]) -> Vec<Listed> {
+    let listed = disjoint(regions.to_vec()).into_iter().map(|region| {
+        let facts = RegionFacts { range: region.range, protection: rights(&region), name: region.name.clone() };
+        Listed { region, facts: Arc::new(facts) }
+    });
+    listed.collect()
+}
+
+impl Listed {
+    fn range(&self) -> AddressRange {
+        self.region.range
+    }
+}
+
 /// A list of regions that is gone through by rising address.
 struct Cursor<'a> {
-    regions: &'a [Region],
+    regions: &'a [Listed],
     next: usize,
 }
 
 impl<'a> Cursor<'a> {
-    fn new(regions: &'a [Region]) -> Self {
+    fn new(regions: &'a [Listed]) -> Self {
         Self { regions, next: 0 }
     }
 
     /// The first beginning or end of a region behind `at`, which never falls.
     fn next_border(&mut self, at: Address) -> Option<Address> {
-        while self.regions.get(self.next).is_some_and(|region| region.range.end() <= at) {
+        while self.regions.get(self.next).is_some_and(|region| region.range().end() <= at) {
             self.next += 1;
         }
         let region = self.regions.get(self.next)?;
-        Some(if at < region.range.start() { region.range.start() } else { region.range.end() })
+        Some(if at < region.range().start() { region.range().start() } else { region.range().end() })
     }
 
     /// The region at an address that the last border asked for lies behind.
-    fn at(&self, address: Address) -> Option<&'a Region> {
-        self.regions.get(self.next).filter(|region| region.range.contains(address))
+    fn at(&self, address: Address) -> Option<&'a Listed> {
+        self.regions.get(self.next).filter(|region| region.range().contains(address))
     }
 
     /// The regions right below and right above a range that is in none.
-    fn neighbours(&self, range: AddressRange) -> impl Iterator<Item = &'a Region> {
+    fn neighbours(&self, range: AddressRange) -> impl Iterator<Item = &'a Listed> {
         let below = self.next.checked_sub(1).and_then(|below| self.regions.get(below));
         let above = self.regions.get(self.next);
-        let below = below.filter(|below| below.range.end() == range.start());
-        let above = above.filter(|above| above.range.start() == range.end());
+        let below = below.filter(|below| below.range().end() == range.start());
+        let above = above.filter(|above| above.range().start() == range.end());
         below.into_iter().chain(above)
     }
 }
 
-fn added<'a>(range: AddressRange, new: &Region, mut neighbours: impl Iterator<Item = &'a Region>) -> RegionChange {
+fn added<'a>(range: AddressRange, new: &Listed, mut neighbours: impl Iterator<Item = &'a Listed>) -> RegionChange {
     let grown = neighbours.find(|old| is_part_of_same(old, new));
     match grown {
         Some(old) => change(range, RegionChangeKind::Grown, Vec::new(), Some(old), Some(new)),
@@ -146,7 +174,7 @@ fn added<'a>(range: AddressRange, new: &Region, mut neighbours: impl Iterator<It
     }
 }
 
-fn removed<'a>(range: AddressRange, old: &Region, mut neighbours: impl Iterator<Item = &'a Region>) -> RegionChange {
+fn removed<'a>(range: AddressRange, old: &Listed, mut neighbours: impl Iterator<Item = &'a Listed>) -> RegionChange {
     let shrunk = neighbours.find(|new| is_part_of_same(old, new));
     match shrunk {
         Some(new) => change(range, RegionChangeKind::Shrunk, Vec::new(), Some(old), Some(new)),
@@ -155,22 +183,22 @@ fn removed<'a>(range: AddressRange, old: &Region, mut neighbours: impl Iterator<
 }
 
 /// Whether one is the other, grown or shrunk.
-fn is_part_of_same(old: &Region, new: &Region) -> bool {
-    old.range.intersection(&new.range).is_some() && differences_of(old, new).is_empty()
+fn is_part_of_same(old: &Listed, new: &Listed) -> bool {
+    old.range().intersection(&new.range()).is_some() && differences_of(&old.region, &new.region).is_empty()
 }
 
 fn change(
     range: AddressRange,
     change: RegionChangeKind,
     differences: Vec<RegionDifference>,
-    before: Option<&Region>,
-    after: Option<&Region>,
+    before: Option<&Listed>,
+    after: Option<&Listed>,
 ) -> RegionChange {
     RegionChange { range, change, differences, before: before.map(facts), after: after.map(facts) }
 }
 
-fn facts(region: &Region) -> RegionFacts {
-    RegionFacts { range: region.range, protection: rights(region), name: region.name.clone() }
+fn facts(listed: &Listed) -> Arc<RegionFacts> {
+    Arc::clone(&listed.facts)
 }
 
 fn rights(region: &Region) -> Rights {
