@@ -1,12 +1,11 @@
 //! A snapshot made by code, for tests.
 
 use std::io::{self, Read};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use effigy_process::{
-    Address, AddressRange, Architecture, Credentials, Device, Gap, Identity, MemoryCounters, Module, NotRead,
-    PageClass, PageFaults, PageRun, Process, ProcessId, Protection, Region, RegionFlags, Sharing, Snapshot, System,
-    TextFiles,
+    Address, AddressRange, Architecture, Device, Gap, Identity, Module, NotRead, PageClass, PageRun, Process,
+    ProcessId, Protection, Region, Sharing, Snapshot, System,
 };
 
 /// Regions with the runs that are present; each byte of memory is the low byte of its page's number.
@@ -20,40 +19,24 @@ pub(crate) struct FakeSnapshot {
 impl FakeSnapshot {
     pub(crate) fn new() -> Self {
         let identity = Identity {
-            pid: ProcessId(7),
+            pid: Some(ProcessId(7)),
             namespace_pids: vec![7],
-            parent: ProcessId(1),
-            group: 7,
-            session: 7,
+            parent: Some(ProcessId(1)),
+            group: Some(7),
+            session: Some(7),
             name: "fake".into(),
             executable: "/opt/fake".into(),
             executable_deleted: false,
             build_id: None,
-            started: SystemTime::UNIX_EPOCH,
-            started_since_boot: Duration::ZERO,
-            user_time: Duration::ZERO,
-            kernel_time: Duration::ZERO,
-            start_stack: Address(0),
+            started: Some(SystemTime::UNIX_EPOCH),
+            ..Identity::default()
         };
         let process = Process {
             system: System { page_size: 4096, name: "Linux".into(), release: "6.18.0".into(), ..System::default() },
             architecture: Architecture::X86_64,
             identity,
-            captured: SystemTime::UNIX_EPOCH,
-            credentials: Credentials::default(),
-            limits: Vec::new(),
-            namespaces: Vec::new(),
-            counters: MemoryCounters::default(),
-            page_faults: PageFaults::default(),
-            threads: Vec::new(),
-            modules: Vec::new(),
-            regions: Vec::new(),
-            handles: Vec::new(),
-            fault: None,
-            selected: None,
-            files: TextFiles::default(),
-            comment: String::new(),
-            gaps: Vec::new(),
+            captured: Some(SystemTime::UNIX_EPOCH),
+            ..Process::default()
         };
         Self { process, runs: Vec::new(), broken: Vec::new() }
     }
@@ -77,10 +60,8 @@ impl FakeSnapshot {
             device: Device::default(),
             inode,
             name: if inode == 0 { "".into() } else { "/opt/fake".into() },
-            flags: RegionFlags::empty(),
-            resident: present.iter().map(|(_, size)| size).sum(),
-            swapped: 0,
-            mapped_elsewhere: 0,
+            resident: Some(present.iter().map(|(_, size)| size).sum()),
+            ..Region::default()
         });
         self.runs.push(
             present

@@ -19,7 +19,9 @@ pub fn triage(process: &Process) -> Process {
     let mut redacted = process.clone();
     redacted.identity.executable = file_name(&redacted.identity.executable);
     redacted.system.host.clear();
-    redacted.credentials.security_label.clear();
+    if let Some(credentials) = &mut redacted.credentials {
+        credentials.security_label.clear();
+    }
     redacted.files = TextFiles {
         cpuinfo: process.files.cpuinfo.clone(),
         status: process.files.status.clone(),
@@ -101,7 +103,7 @@ impl WordKeeper {
             stacks.get(after).is_some_and(|stack| region.range.contains(*stack))
         };
         let is_used = |region: &&Region| {
-            region.resident + region.swapped > 0
+            region.resident.unwrap_or(0) + region.swapped.unwrap_or(0) > 0
                 || region.inode != 0
                 || matches!(region.usage(), RegionUsage::Vdso | RegionUsage::KernelData)
                 || holds_a_stack(region)
@@ -146,7 +148,7 @@ fn deface_registers(registers: &Registers, keeper: &WordKeeper) -> Registers {
             RegisterSet { note: set.note, bytes: CompactBytes::new(&bytes) }
         })
         .collect();
-    Registers { architecture: registers.architecture, sets }
+    Registers { sets, ..*registers }
 }
 
 /// Flags and selectors are no secrets, and a debugger needs them whole.
@@ -196,7 +198,7 @@ impl StackFilter {
             .filter_map(|thread| {
                 let stack = thread.stack?;
                 let registers = thread.registers.as_ref().ok()?.general()?;
-                let start = registers.stack_pointer().saturating_sub(registers.architecture.red_zone());
+                let start = registers.stack_pointer()?.saturating_sub(registers.architecture.red_zone());
                 let end = if stack.contains(bottom) { bottom } else { stack.end() };
                 // Words are looked at where the machine would: at multiples of their size.
                 let start = Address(start.max(stack.start()).0 & !(registers.architecture.pointer_size() as u64 - 1));

@@ -191,7 +191,7 @@ fn probe(snapshot: &dyn Snapshot, extents: &ExtentList, progress: &Progress) -> 
     let mut cursor = RegionCursor::new(&snapshot.process().regions);
     for extent in extents.iter().filter(|extent| extent.content == Content::Bytes) {
         let Some(region) = cursor.at(extent.range.start()) else { continue };
-        if region.inode == 0 && region.swapped == 0 || progress.is_stopped() {
+        if region.inode == 0 && region.swapped.unwrap_or(0) == 0 || progress.is_stopped() {
             continue;
         }
         let mut at = extent.range.start();

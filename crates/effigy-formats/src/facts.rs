@@ -18,16 +18,16 @@ const VERSION: u32 = 1;
 #[derive(Serialize)]
 pub(crate) struct Facts<'a> {
     version: u32,
-    captured_unix: f64,
+    captured_unix: Option<f64>,
     comment: &'a str,
     architecture: effigy_process::Architecture,
     system: &'a System,
     identity: &'a Identity,
-    credentials: &'a Credentials,
+    credentials: Option<&'a Credentials>,
     limits: &'a [Limit],
     namespaces: &'a [Namespace],
-    memory: &'a MemoryCounters,
-    page_faults: &'a PageFaults,
+    memory: Option<&'a MemoryCounters>,
+    page_faults: Option<&'a PageFaults>,
     modules: &'a [Module],
     handles: &'a [Handle],
     threads: Vec<ThreadFacts<'a>>,
@@ -38,9 +38,9 @@ struct ThreadFacts<'a> {
     tid: u32,
     inner_tid: Option<u32>,
     name: Option<std::borrow::Cow<'a, str>>,
-    state: char,
+    state: Option<char>,
     registers_missing: Option<(&'static str, &'a str)>,
-    times: &'a ThreadTimes,
+    times: Option<&'a ThreadTimes>,
     scheduling: &'a SchedulingFacts,
     kernel: Option<&'a KernelFacts>,
 }
@@ -50,16 +50,16 @@ impl<'a> Facts<'a> {
     pub(crate) fn new(process: &'a Process) -> Self {
         Self {
             version: VERSION,
-            captured_unix: unix_seconds(process.captured),
+            captured_unix: process.captured.map(unix_seconds),
             comment: &process.comment,
             architecture: process.architecture,
             system: &process.system,
             identity: &process.identity,
-            credentials: &process.credentials,
+            credentials: process.credentials.as_ref(),
             limits: &process.limits,
             namespaces: &process.namespaces,
-            memory: &process.counters,
-            page_faults: &process.page_faults,
+            memory: process.counters.as_ref(),
+            page_faults: process.page_faults.as_ref(),
             modules: &process.modules,
             handles: &process.handles,
             threads: process
@@ -69,13 +69,13 @@ impl<'a> Facts<'a> {
                     tid: thread.id.0,
                     inner_tid: thread.inner_id.map(|id| id.0),
                     name: thread.name.as_ref().map(|name| name.to_str_lossy()),
-                    state: thread.state.0,
+                    state: thread.state.map(|state| state.0),
                     registers_missing: thread
                         .registers
                         .as_ref()
                         .err()
                         .map(|missing| (GapReason::as_str(missing.reason), missing.detail.as_str())),
-                    times: &thread.times,
+                    times: thread.times.as_ref(),
                     scheduling: &thread.scheduling,
                     kernel: thread.kernel.as_ref(),
                 })

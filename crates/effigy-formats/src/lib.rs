@@ -15,12 +15,16 @@
 pub mod container;
 pub mod elf_core;
 mod facts;
+mod memory;
 pub mod minidump;
 pub mod reflection;
+pub mod source;
 
 use std::io::{self, Write};
 
 use bstr::BString;
+pub use memory::MemoryMap;
+
 use effigy_process::{BuildId, ExtentList, Gap, Process};
 
 /// What a dump is to hold.

@@ -73,7 +73,7 @@ pub(crate) fn past_ends(memory: &LiveMemory, regions: &[Region], known: &KnownIm
 }
 
 fn past_end(memory: &LiveMemory, region: &Region) -> Option<Gap> {
-    if region.usage() != RegionUsage::File || region.resident >= region.range.size() {
+    if region.usage() != RegionUsage::File || region.resident >= Some(region.range.size()) {
         return None;
     }
     let file = memory.open_backing(region).ok()?;
@@ -237,6 +237,7 @@ impl Image {
             is_main,
             deleted: deleted && !is_vdso,
             file_size: reader.memory.open_backing(region).ok().and_then(|file| Some(file.metadata().ok()?.len())),
+            ..Module::default()
         })
     }
 

@@ -233,7 +233,7 @@ impl LiveMemory {
     /// Runs of `region` that lie in swap.
     pub(crate) fn swapped(&self, region: &Region) -> Vec<AddressRange> {
         let mut runs = Vec::new();
-        if region.swapped > 0 {
+        if region.swapped > Some(0) {
             // A failed scan leaves pages in memory that were in swap; nothing else is lost.
             let _ = self.pages.scan(region.range, &mut |range, state| {
                 if state.contains(PageState::SWAPPED) && !state.contains(PageState::GUARD) {

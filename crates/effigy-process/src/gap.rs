@@ -66,6 +66,10 @@ pub enum GapReason {
     Ended,
     /// This system does not offer it.
     Unsupported,
+    /// The dump that it is read from does not hold it, and does not say why.
+    NotInDump,
+    /// The part of the dump that should hold it is damaged.
+    Damaged,
 }
 
 impl GapReason {
@@ -73,7 +77,7 @@ impl GapReason {
     /// for, and pages that no one could ever read, are no loss.
     #[must_use]
     pub fn is_loss(self) -> bool {
-        matches!(self, Self::Unreadable | Self::NotPermitted | Self::UninterruptibleSleep | Self::Ended)
+        matches!(self, Self::Unreadable | Self::NotPermitted | Self::UninterruptibleSleep | Self::Ended | Self::Damaged)
     }
 
     /// Stable name for JSON.
@@ -96,6 +100,8 @@ impl GapReason {
             Self::NotFrozen => "not_frozen",
             Self::Ended => "ended",
             Self::Unsupported => "unsupported",
+            Self::NotInDump => "not_in_dump",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -119,6 +125,8 @@ impl fmt::Display for GapReason {
             Self::NotFrozen => "shared with other processes, which may have changed it meanwhile",
             Self::Ended => "ended during the capture",
             Self::Unsupported => "not offered by this system",
+            Self::NotInDump => "not in the dump",
+            Self::Damaged => "damaged in the dump",
         })
     }
 }

@@ -1,16 +1,19 @@
 //! What a process holds open: on Linux its file descriptors.
 
-use bstr::BString;
+use std::borrow::Cow;
+
+use bstr::{BStr, BString, ByteSlice};
 use serde::Serialize;
 
-/// An open file descriptor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An open file descriptor, or a handle of Windows.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Handle {
     /// Its number.
     pub number: u64,
     /// What kind of object it is.
     pub kind: HandleKind,
-    /// What the descriptor leads to, as the link in `/proc/PID/fd` reads: a path, `socket:[1234]`, `pipe:[99]`.
+    /// What the descriptor leads to, as the link in `/proc/PID/fd` reads: a path, `socket:[1234]`, `pipe:[99]`. The
+    /// object's name on Windows, mostly empty.
     #[serde(serialize_with = "crate::text::lossy")]
     pub target: BString,
     /// Position in bytes, from `fdinfo`.
@@ -21,10 +24,40 @@ pub struct Handle {
     pub inode: Option<u64>,
     /// The two ends, for a socket whose table could be read.
     pub socket: Option<Socket>,
+    /// What Windows has of a handle, or a minidump says of one in its terms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<WindowsHandle>,
+}
+
+impl Handle {
+    /// The name of the object's type, as shown to people.
+    #[must_use]
+    pub fn type_name(&self) -> &BStr {
+        match &self.windows {
+            Some(windows) if !windows.type_name.is_empty() => windows.type_name.as_bstr(),
+            _ => BStr::new(self.kind.as_str()),
+        }
+    }
+}
+
+/// What Windows has of a handle (`MINIDUMP_HANDLE_DESCRIPTOR`).
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+pub struct WindowsHandle {
+    /// The object's type, such as `Event` or `Key`; may be empty.
+    #[serde(serialize_with = "crate::text::lossy")]
+    pub type_name: BString,
+    /// `OBJ_*` bits: inheritable, protected from being closed.
+    pub attributes: u32,
+    /// What may be done through the handle, an access mask.
+    pub granted_access: u32,
+    /// Handles that lead to the object, in all processes.
+    pub handle_count: u32,
+    /// References to the object, those of the kernel included.
+    pub pointer_count: u32,
 }
 
 /// Kind of object behind a file descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum HandleKind {
@@ -55,6 +88,7 @@ pub enum HandleKind {
     /// io_uring instance.
     IoUring,
     /// Anything else.
+    #[default]
     Other,
 }
 
@@ -85,11 +119,11 @@ impl HandleKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Socket {
     /// `tcp`, `tcp6`, `udp`, `udp6`, `unix`.
-    pub protocol: &'static str,
+    pub protocol: Cow<'static, str>,
     /// This end: `ADDRESS:PORT`, or a path for unix sockets. May be empty.
     pub local: String,
     /// The other end. May be empty.
     pub remote: String,
     /// State in words: `ESTABLISHED`, `LISTEN`, …
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod architecture;
 mod compact;
 mod extent;
 mod fault;
@@ -22,16 +23,19 @@ pub mod text;
 mod thread;
 
 pub use address::{Address, AddressRange};
+pub use architecture::{Architecture, ByteOrder};
 pub use compact::CompactBytes;
 pub use extent::{Content, Extent, ExtentList, Extents, PageClass, PageRun, PlacedExtent};
-pub use fault::Fault;
+pub use fault::{Fault, FaultKind};
 pub use gap::{Gap, GapReason, GapSubject};
-pub use handle::{Handle, HandleKind, Socket};
-pub use memory::{Memory, NotRead};
-pub use module::{BuildId, Module};
+pub use handle::{Handle, HandleKind, Socket, WindowsHandle};
+pub use memory::{CapturedMemory, CapturedRange, Memory, NotRead};
+pub use module::{BuildId, FileVersion, Guid, Module, PdbIdentity, PeIdentity, UnloadedModule};
 pub use process::{Credentials, Identity, Limit, MemoryCounters, Namespace, PageFaults, Process, ProcessId, TextFiles};
-pub use region::{Device, Protection, Region, RegionFlags, RegionUsage, Sharing};
-pub use registers::{Architecture, GeneralRegisters, RegisterSet, Registers, note};
+pub use region::{Device, PageKind, PageState, Protection, Region, RegionFlags, RegionUsage, Sharing, WindowsPages};
+pub use registers::{GeneralRegisters, RegisterSet, Registers, note};
 pub use snapshot::Snapshot;
-pub use system::{Cpu, System};
-pub use thread::{KernelFacts, NoRegisters, SchedulingFacts, Thread, ThreadId, ThreadState, ThreadTimes};
+pub use system::{Cpu, Platform, System, Version};
+pub use thread::{
+    KernelFacts, NoRegisters, SchedulingFacts, Thread, ThreadId, ThreadState, ThreadTimes, WindowsThread,
+};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Address;
+use crate::{Address, AddressRange};
 
 /// A process's memory. *Not captured* is an answer of its own, never zero bytes.
 pub trait Memory {
@@ -28,6 +28,36 @@ pub trait Memory {
         }
         Ok(())
     }
+}
+
+/// Memory of which it is known beforehand what there is: that of a dump.
+///
+/// Whoever searches, compares or copies goes by [`captured`](Self::captured) and asks for nothing else.
+pub trait CapturedMemory: Memory + Send + Sync {
+    /// The ranges that are there, by rising address; no two overlap, and none is empty. Two may touch: their bytes lie
+    /// in different places of the file, and [`Memory::read`] reads across them.
+    fn captured(&self) -> &[CapturedRange];
+
+    /// The ranges of which some address lies at or behind `address`: the first may begin before it.
+    fn captured_from(&self, address: Address) -> &[CapturedRange] {
+        let all = self.captured();
+        &all[all.partition_point(|captured| captured.range.end() <= address)..]
+    }
+
+    /// Bytes that are there.
+    fn captured_bytes(&self) -> u64 {
+        self.captured().iter().map(|captured| captured.range.size()).fold(0, u64::saturating_add)
+    }
+}
+
+/// A range of memory that is there in one piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapturedRange {
+    /// Its addresses.
+    pub range: AddressRange,
+    /// Where its first byte lies in the dump, in bytes from the dump's start (of what is in it, where it is compressed);
+    /// `None` where it comes from no file.
+    pub offset: Option<u64>,
 }
 
 /// Why there are no bytes at an address.

@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime};
 use bstr::BString;
 use serde::Serialize;
 
-use crate::{Address, Architecture, BuildId, Fault, Gap, Handle, Module, Region, System, Thread, ThreadId};
+use crate::{
+    Address, Architecture, BuildId, ByteOrder, Fault, Gap, Handle, Module, Region, System, Thread, ThreadId,
+    UnloadedModule,
+};
 
 /// A process's id, as seen from where effigy runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -19,20 +22,20 @@ impl fmt::Display for ProcessId {
     }
 }
 
-/// Who the process is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Who the process is; `None` for what is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Identity {
     /// Its id.
-    pub pid: ProcessId,
+    pub pid: Option<ProcessId>,
     /// Its ids in nested PID namespaces, outermost first (`NSpid`); one entry when it is in ours.
     pub namespace_pids: Vec<u32>,
     /// Its parent's id.
-    pub parent: ProcessId,
+    pub parent: Option<ProcessId>,
     /// Its process group.
-    pub group: u32,
+    pub group: Option<u32>,
     /// Its session.
-    pub session: u32,
-    /// Short name (`comm`, 15 bytes at most).
+    pub session: Option<u32>,
+    /// Short name (`comm`, 15 bytes at most on Linux); empty when not known.
     #[serde(serialize_with = "crate::text::lossy")]
     pub name: BString,
     /// Path of the executable, without the ` (deleted)` mark; empty when it cannot be read.
@@ -43,14 +46,14 @@ pub struct Identity {
     /// Build id of the executable.
     pub build_id: Option<BuildId>,
     /// When it started.
-    #[serde(serialize_with = "crate::text::unix_seconds")]
-    pub started: SystemTime,
+    #[serde(serialize_with = "crate::text::unix_seconds_option")]
+    pub started: Option<SystemTime>,
     /// From the system's start to the process's.
-    pub started_since_boot: Duration,
+    pub started_since_boot: Option<Duration>,
     /// Time in user mode, all threads.
-    pub user_time: Duration,
+    pub user_time: Option<Duration>,
     /// Time in the kernel, all threads.
-    pub kernel_time: Duration,
+    pub kernel_time: Option<Duration>,
     /// Bottom of the main thread's stack at start (`startstack` of proc_pid_stat(5)): arguments and environment lie
     /// above it. 0 when not known.
     pub start_stack: Address,
@@ -163,36 +166,42 @@ pub struct TextFiles {
 }
 
 /// A process at one instant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Process {
     /// The system that it runs on.
     pub system: System,
     /// Its architecture, which is not the system's for a 32-bit program.
     pub architecture: Architecture,
+    /// The order of the bytes of numbers in its memory.
+    pub byte_order: ByteOrder,
     /// Who it is.
     pub identity: Identity,
-    /// When it was captured.
-    pub captured: SystemTime,
-    /// Whose rights it has.
-    pub credentials: Credentials,
+    /// When it was captured; `None` when not known.
+    pub captured: Option<SystemTime>,
+    /// Whose rights it has; `None` when not known.
+    pub credentials: Option<Credentials>,
     /// Its resource limits.
     pub limits: Vec<Limit>,
     /// Its namespaces.
     pub namespaces: Vec<Namespace>,
-    /// Its memory.
-    pub counters: MemoryCounters,
-    /// Its page faults.
-    pub page_faults: PageFaults,
+    /// Its memory; `None` when not known.
+    pub counters: Option<MemoryCounters>,
+    /// Its page faults; `None` when not known.
+    pub page_faults: Option<PageFaults>,
     /// Its threads, by rising id.
     pub threads: Vec<Thread>,
     /// Its modules, by rising address.
     pub modules: Vec<Module>,
+    /// Modules that it had unloaded before, in the order of the dump.
+    pub unloaded_modules: Vec<UnloadedModule>,
     /// Its regions, by rising address.
     pub regions: Vec<Region>,
     /// Its open handles.
     pub handles: Vec<Handle>,
     /// What it died of, if it did.
     pub fault: Option<Fault>,
+    /// What else happened to other threads, where a dump tells of more than one thing.
+    pub further_faults: Vec<Fault>,
     /// The thread that a debugger shows first: the one at fault, else the main thread, else any.
     pub selected: Option<ThreadId>,
     /// The kernel's text files.
@@ -209,6 +218,12 @@ impl Process {
     pub fn region_at(&self, address: Address) -> Option<&Region> {
         let after = self.regions.partition_point(|region| region.range.end() <= address);
         self.regions.get(after).filter(|region| region.range.contains(address))
+    }
+
+    /// The thread with an id.
+    #[must_use]
+    pub fn thread(&self, id: ThreadId) -> Option<&Thread> {
+        self.threads.iter().find(|thread| thread.id == id)
     }
 
     /// The module whose image holds `address`.

@@ -6,7 +6,7 @@ use bitflags::bitflags;
 use bstr::{BStr, BString, ByteSlice};
 use serde::Serialize;
 
-use crate::AddressRange;
+use crate::{Address, AddressRange};
 
 bitflags! {
     /// What may be done with a region's pages.
@@ -47,10 +47,11 @@ bitflags! {
 }
 
 /// Whether writes to a region are seen by others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sharing {
     /// Copy on write (`MAP_PRIVATE`).
+    #[default]
     Private,
     /// `MAP_SHARED`.
     Shared,
@@ -86,8 +87,70 @@ pub enum RegionUsage {
     KernelData,
 }
 
-/// A mapping: one line of `/proc/PID/maps`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Whether Windows keeps anything for a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageState {
+    /// `MEM_COMMIT`: there is memory behind it.
+    Commit,
+    /// `MEM_RESERVE`: only the addresses are taken.
+    Reserve,
+    /// `MEM_FREE`: nothing. Such a region is listed by some dumps, and is none of [`Process::regions`].
+    ///
+    /// [`Process::regions`]: crate::Process::regions
+    Free,
+}
+
+/// Where the contents of a region come from, in the terms of Windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageKind {
+    /// `MEM_IMAGE`: a program image.
+    Image,
+    /// `MEM_MAPPED`: a mapped file or shared memory.
+    Mapped,
+    /// `MEM_PRIVATE`: memory of this process alone.
+    Private,
+}
+
+/// What Windows has of a region (`MEMORY_BASIC_INFORMATION`), or a minidump says of one in its terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct WindowsPages {
+    /// Committed or reserved.
+    pub state: PageState,
+    /// Where its contents come from; `None` where the dump has a value that means nothing, as for reserved memory.
+    pub kind: Option<PageKind>,
+    /// `PAGE_*` bits, `PAGE_GUARD` and the like included; 0 for reserved memory.
+    pub protection: u32,
+    /// Start of the allocation that it is a part of.
+    pub allocation_base: Address,
+    /// `PAGE_*` bits that the whole allocation was made with.
+    pub allocation_protection: u32,
+}
+
+impl WindowsPages {
+    /// `PAGE_GUARD`: the first access raises an exception.
+    pub const GUARD: u32 = 0x100;
+
+    /// What may be done with pages of a protection, `PAGE_*` of winnt.h. Guard pages may be nothing done with: the first
+    /// access raises an exception.
+    #[must_use]
+    pub fn rights(protection: u32) -> Protection {
+        let (read, write, execute) = (Protection::READ, Protection::WRITE, Protection::EXECUTE);
+        match protection & 0xff {
+            _ if protection & Self::GUARD != 0 => Protection::empty(),
+            0x02 => read,
+            0x04 | 0x08 => read | write,
+            0x10 => execute,
+            0x20 => read | execute,
+            0x40 | 0x80 => read | write | execute,
+            _ => Protection::empty(),
+        }
+    }
+}
+
+/// A mapping: one line of `/proc/PID/maps`, or what Windows calls a region.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Region {
     /// Its addresses.
     pub range: AddressRange,
@@ -106,18 +169,16 @@ pub struct Region {
     pub name: BString,
     /// Properties that bear on capturing it.
     pub flags: RegionFlags,
-    /// Bytes resident.
-    pub resident: u64,
-    /// Bytes swapped out.
-    pub swapped: u64,
-    /// Bytes resident that are mapped more than once, as a rule by other processes as well.
-    #[serde(skip_serializing_if = "is_none")]
-    pub mapped_elsewhere: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_none(bytes: &u64) -> bool {
-    *bytes == 0
+    /// Bytes resident; `None` when not known.
+    pub resident: Option<u64>,
+    /// Bytes swapped out; `None` when not known.
+    pub swapped: Option<u64>,
+    /// Bytes resident that are mapped more than once, as a rule by other processes as well; `None` when not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapped_elsewhere: Option<u64>,
+    /// What Windows has of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<WindowsPages>,
 }
 
 impl Region {
@@ -130,6 +191,8 @@ impl Region {
             b"[stack]" => RegionUsage::Stack,
             b"[vdso]" => RegionUsage::Vdso,
             b"[vvar]" | b"[vvar_vclock]" | b"[vsyscall]" => RegionUsage::KernelData,
+            _ if self.inode == 0 && self.windows_kind() == Some(PageKind::Image) => RegionUsage::File,
+            _ if self.inode == 0 && self.windows_kind() == Some(PageKind::Mapped) => RegionUsage::SharedMemory,
             _ if self.inode == 0 => RegionUsage::Anonymous,
             _ if name.starts_with(b"/memfd:") || name.starts_with(b"/SYSV") || name.starts_with(b"/dev/zero") => {
                 RegionUsage::SharedMemory
@@ -137,6 +200,10 @@ impl Region {
             _ if name.starts_with(b"[anon_shmem:") => RegionUsage::SharedMemory,
             _ => RegionUsage::File,
         }
+    }
+
+    fn windows_kind(&self) -> Option<PageKind> {
+        self.windows.and_then(|windows| windows.kind)
     }
 
     /// Whether it is memory that other processes may have mapped as well and see writes to.
@@ -187,5 +254,63 @@ impl Region {
             line.extend_from_slice(&self.name);
         }
         line
+    }
+}
+
+impl Region {
+    /// The region of one line of `/proc/PID/maps`, without its newline; `None` when the line has another form.
+    #[must_use]
+    pub fn from_maps_line(line: &[u8]) -> Option<Self> {
+        let mut fields = line.splitn(6, |byte| *byte == b' ');
+        let (start, end) = fields.next()?.split_once_str("-")?;
+        let permissions = fields.next()?;
+        let offset = hex(fields.next()?)?;
+        let (major, minor) = fields.next()?.split_once_str(":")?;
+        let inode = fields.next()?.to_str().ok()?.parse().ok()?;
+        let name = fields.next().unwrap_or(b"").trim_start_with(|letter| letter == ' ');
+        let mut protection = Protection::empty();
+        protection.set(Protection::READ, permissions.first() == Some(&b'r'));
+        protection.set(Protection::WRITE, permissions.get(1) == Some(&b'w'));
+        protection.set(Protection::EXECUTE, permissions.get(2) == Some(&b'x'));
+        let mut flags = RegionFlags::empty();
+        flags.set(RegionFlags::SECRET, name.starts_with(b"/secretmem"));
+        Some(Self {
+            range: AddressRange::new(Address(hex(start)?), Address(hex(end)?)),
+            protection,
+            sharing: if permissions.get(3) == Some(&b's') { Sharing::Shared } else { Sharing::Private },
+            offset,
+            device: Device { major: u32::try_from(hex(major)?).ok()?, minor: u32::try_from(hex(minor)?).ok()? },
+            inode,
+            name: name.into(),
+            flags,
+            ..Self::default()
+        })
+    }
+}
+
+fn hex(text: &[u8]) -> Option<u64> {
+    u64::from_str_radix(text.to_str().ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_maps_comes_back() {
+        for line in [
+            "00400000-00401000 r-xp 00001000 08:01 77                                 /usr/bin/with space",
+            "7ffc1000-7ffc3000 rw-s 00000000 00:00 0 ",
+        ] {
+            assert_eq!(Region::from_maps_line(line.as_bytes()).unwrap().maps_line(), line.as_bytes());
+        }
+        assert_eq!(Region::from_maps_line(b"nonsense"), None);
+    }
+
+    #[test]
+    fn protections_of_windows() {
+        assert_eq!(WindowsPages::rights(0x04), Protection::READ | Protection::WRITE);
+        assert_eq!(WindowsPages::rights(0x104), Protection::empty());
+        assert_eq!(WindowsPages::rights(0x220), Protection::READ | Protection::EXECUTE);
     }
 }

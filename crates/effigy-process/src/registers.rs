@@ -4,9 +4,9 @@
 //! `NT_X86_XSTATE`, …): those layouts exist for every architecture, lose nothing, and are what ELF cores hold. A
 //! minidump's CONTEXT is made from them.
 
-use serde::Serialize;
+mod names;
 
-use crate::{Address, CompactBytes};
+use crate::{Address, Architecture, ByteOrder, CompactBytes};
 
 /// Types of register notes (`n_type`), from include/uapi/linux/elf.h of Linux 6.18.
 pub mod note {
@@ -48,55 +48,6 @@ pub mod note {
     pub const RISCV_VECTOR: u32 = 0x901;
 }
 
-/// A processor architecture, as a target has it: a 32-bit program on a 64-bit x86 system is [`X86`](Self::X86).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Architecture {
-    /// 32-bit x86.
-    X86,
-    /// 64-bit x86.
-    X86_64,
-    /// 32-bit ARM.
-    Arm,
-    /// 64-bit ARM.
-    Aarch64,
-    /// 64-bit RISC-V.
-    Riscv64,
-}
-
-impl Architecture {
-    /// Bytes in a pointer.
-    #[must_use]
-    pub fn pointer_size(self) -> usize {
-        match self {
-            Self::X86 | Self::Arm => 4,
-            Self::X86_64 | Self::Aarch64 | Self::Riscv64 => 8,
-        }
-    }
-
-    /// Bytes of `elf_gregset_t`, the general registers of `NT_PRSTATUS`.
-    #[must_use]
-    pub fn general_size(self) -> usize {
-        match self {
-            Self::X86 => 68,
-            Self::X86_64 => 27 * 8,
-            Self::Arm => 18 * 4,
-            Self::Aarch64 => 34 * 8,
-            Self::Riscv64 => 32 * 8,
-        }
-    }
-
-    /// Bytes below the stack pointer that a function may use without moving it (the red zone of the System V ABI).
-    #[must_use]
-    pub fn red_zone(self) -> u64 {
-        match self {
-            Self::X86_64 => 128,
-            Self::X86 | Self::Arm | Self::Aarch64 | Self::Riscv64 => 0,
-        }
-    }
-}
-
 /// One register set as the kernel lays it out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegisterSet {
@@ -107,12 +58,20 @@ pub struct RegisterSet {
 }
 
 /// All registers of a thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Wherever they come from, they are kept as the Linux kernel lays them out: a CONTEXT of a minidump is brought into that
+/// form, so that all who look at registers know but one.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Registers {
     /// The thread's architecture.
     pub architecture: Architecture,
+    /// The order of the bytes in the sets.
+    pub byte_order: ByteOrder,
     /// The sets that could be read; the general registers ([`note::PRSTATUS`]) come first.
     pub sets: Vec<RegisterSet>,
+    /// The words of the general registers whose values are not known, as a mask: bit 0 is the first word. The kernel
+    /// gives all of them; a CONTEXT has no `orig_rax`, and one of Linux no `fs_base`.
+    pub missing: u64,
 }
 
 impl Registers {
@@ -126,21 +85,9 @@ impl Registers {
     #[must_use]
     pub fn general(&self) -> Option<GeneralRegisters> {
         let bytes = self.set(note::PRSTATUS)?;
-        let words = match self.architecture.pointer_size() {
-            4 => bytes
-                .chunks_exact(4)
-                .map(|word| u64::from(u32::from_le_bytes([word[0], word[1], word[2], word[3]])))
-                .collect(),
-            _ => bytes
-                .chunks_exact(8)
-                .map(|word| {
-                    let mut whole = [0; 8];
-                    whole.copy_from_slice(word);
-                    u64::from_le_bytes(whole)
-                })
-                .collect(),
-        };
-        Some(GeneralRegisters { architecture: self.architecture, words })
+        let words =
+            bytes.chunks_exact(self.architecture.word_size()).map(|word| self.byte_order.number(word)).collect();
+        Some(GeneralRegisters { architecture: self.architecture, words, missing: self.missing })
     }
 }
 
@@ -149,60 +96,146 @@ impl Registers {
 pub struct GeneralRegisters {
     /// The thread's architecture.
     pub architecture: Architecture,
-    /// x86-64: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds
-    /// es fs gs (`struct user_regs_struct`). i386: ebx ecx edx esi edi ebp eax ds es fs gs orig_eax eip cs eflags esp ss.
-    /// arm64: x0–x30 sp pc pstate. arm: r0–r15 cpsr orig_r0. riscv64: pc ra sp gp tp t0….
+    /// x86-64 and x32: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base
+    /// gs_base ds es fs gs (`struct user_regs_struct`). i386: ebx ecx edx esi edi ebp eax ds es fs gs orig_eax eip cs
+    /// eflags esp ss. arm64: x0–x30 sp pc pstate. arm: r0–r15 cpsr orig_r0. riscv64: pc ra sp gp tp t0…. ppc64: gpr0–31
+    /// nip msr orig_gpr3 ctr link xer ccr softe trap dar dsisr result, then padding. s390x: psw mask and address,
+    /// gpr0–15, access registers two a word, orig_gpr2.
     pub words: Vec<u64>,
+    /// Words whose values are not known, see [`Registers::missing`].
+    pub missing: u64,
 }
 
 impl GeneralRegisters {
-    fn word(&self, index: usize) -> Address {
-        Address(self.words.get(index).copied().unwrap_or(0))
+    /// A word, where its value is known.
+    fn word(&self, index: usize) -> Option<u64> {
+        let missing = u32::try_from(index).ok().and_then(|bit| self.missing.checked_shr(bit)).unwrap_or(0);
+        self.words.get(index).copied().filter(|_| missing & 1 == 0)
     }
 
-    /// Where the thread executes.
+    /// The word with one of the architecture's four special numbers.
+    fn special(&self, which: impl Fn(&Special) -> Option<usize>) -> Option<Address> {
+        Special::of(self.architecture)
+            .and_then(|special| which(&special))
+            .and_then(|index| self.word(index))
+            .map(Address)
+    }
+
+    /// Where the thread executes. `None` where the architecture is not known.
     #[must_use]
-    pub fn instruction_pointer(&self) -> Address {
-        self.word(match self.architecture {
-            Architecture::X86 => 12,
-            Architecture::X86_64 => 16,
-            Architecture::Arm => 15,
-            Architecture::Aarch64 => 32,
-            Architecture::Riscv64 => 0,
-        })
+    pub fn instruction_pointer(&self) -> Option<Address> {
+        let address = self.special(|special| Some(special.instruction))?;
+        // The highest bit of an address says nothing of it: it tells 31-bit addressing from 24-bit.
+        Some(if self.architecture == Architecture::S390x { Address(address.0 & !(1 << 63)) } else { address })
     }
 
-    /// The stack pointer.
+    /// The stack pointer. `None` where the architecture is not known.
     #[must_use]
-    pub fn stack_pointer(&self) -> Address {
-        self.word(match self.architecture {
-            Architecture::X86 => 15,
-            Architecture::X86_64 => 19,
-            Architecture::Arm => 13,
-            Architecture::Aarch64 => 31,
-            Architecture::Riscv64 => 2,
-        })
+    pub fn stack_pointer(&self) -> Option<Address> {
+        self.special(|special| Some(special.stack))
     }
 
-    /// The frame pointer, for code that keeps one.
+    /// The frame pointer, for code that keeps one. `None` where the architecture is not known.
     #[must_use]
-    pub fn frame_pointer(&self) -> Address {
-        self.word(match self.architecture {
-            Architecture::X86 => 5,
-            Architecture::X86_64 => 4,
-            Architecture::Arm => 11,
-            Architecture::Aarch64 => 29,
-            Architecture::Riscv64 => 8,
-        })
+    pub fn frame_pointer(&self) -> Option<Address> {
+        self.special(|special| Some(special.frame))
     }
 
-    /// Base of the thread's local storage, where the general registers hold it: x86-64 (fs_base) and riscv64 (tp).
+    /// Base of the thread's local storage, where the general registers hold it: x86-64 (fs_base), riscv64 (tp) and ppc64
+    /// (r13).
     #[must_use]
     pub fn thread_pointer(&self) -> Option<Address> {
-        match self.architecture {
-            Architecture::X86_64 => Some(self.word(21)),
-            Architecture::Riscv64 => Some(self.word(4)),
-            Architecture::X86 | Architecture::Arm | Architecture::Aarch64 => None,
+        self.special(|special| special.thread)
+    }
+
+    /// The registers by the names that the architecture's debuggers show, in the kernel's order; those that are not known
+    /// are left out, and all are where the architecture is not.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let names = names::of(self.architecture).iter().enumerate();
+        names.filter_map(|(index, name)| Some((*name, self.word(index)?))).filter(|(name, _)| !name.is_empty())
+    }
+
+    /// The value of a register by its name, as [`named`](Self::named) gives it.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.named().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+}
+
+/// Which words of the general registers have a meaning that every architecture knows.
+struct Special {
+    instruction: usize,
+    stack: usize,
+    frame: usize,
+    thread: Option<usize>,
+}
+
+impl Special {
+    fn of(architecture: Architecture) -> Option<Self> {
+        let (instruction, stack, frame, thread) = match architecture {
+            Architecture::X86 => (12, 15, 5, None),
+            Architecture::X86_64 | Architecture::X32 => (16, 19, 4, Some(21)),
+            Architecture::Arm => (15, 13, 11, None),
+            Architecture::Aarch64 => (32, 31, 29, None),
+            Architecture::Riscv64 => (0, 2, 8, Some(4)),
+            Architecture::Ppc64 | Architecture::Ppc64le => (32, 1, 31, Some(13)),
+            Architecture::S390x => (1, 17, 13, None),
+            Architecture::Other { .. } => return None,
+        };
+        Some(Self { instruction, stack, frame, thread })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registers(architecture: Architecture, byte_order: ByteOrder, words: &[u64], missing: u64) -> GeneralRegisters {
+        let bytes: Vec<u8> = words
+            .iter()
+            .flat_map(|word| match byte_order {
+                ByteOrder::Little => word.to_le_bytes(),
+                ByteOrder::Big => word.to_be_bytes(),
+            })
+            .collect();
+        let sets = vec![RegisterSet { note: note::PRSTATUS, bytes: CompactBytes::new(&bytes) }];
+        Registers { architecture, byte_order, sets, missing }.general().unwrap()
+    }
+
+    #[test]
+    fn big_endian_registers_are_numbers_like_others() {
+        let mut words = [0; 27];
+        (words[1], words[17]) = (0x8000_0000_0100_0af6, 0x3ff_ff00);
+        let general = registers(Architecture::S390x, ByteOrder::Big, &words, 0);
+        assert_eq!(general.instruction_pointer(), Some(Address(0x100_0af6)));
+        assert_eq!(general.stack_pointer(), Some(Address(0x3ff_ff00)));
+        assert_eq!(general.get("r15"), Some(0x3ff_ff00));
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_zero() {
+        let words: Vec<u64> = (0..27).collect();
+        let general = registers(Architecture::X86_64, ByteOrder::Little, &words, 1 << 21 | 1 << 15);
+        assert_eq!(general.thread_pointer(), None);
+        assert_eq!((general.get("orig_rax"), general.get("rip")), (None, Some(16)));
+        assert_eq!(general.named().count(), 25);
+        let unknown = registers(Architecture::default(), ByteOrder::Little, &words, 0);
+        assert_eq!((unknown.instruction_pointer(), unknown.named().count()), (None, 0));
+    }
+
+    #[test]
+    fn every_general_register_has_a_name() {
+        for (architecture, without) in [
+            (Architecture::X86, 0),
+            (Architecture::X86_64, 0),
+            (Architecture::Arm, 0),
+            (Architecture::Aarch64, 0),
+            (Architecture::Riscv64, 0),
+            (Architecture::Ppc64le, 4),
+            (Architecture::S390x, 0),
+        ] {
+            let words = architecture.general_size() / architecture.word_size();
+            assert_eq!(names::of(architecture).len() + without, words, "{architecture}");
         }
     }
 }

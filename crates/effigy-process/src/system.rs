@@ -1,11 +1,96 @@
 //! The machine and the system that a process runs on.
 
+use std::fmt;
+
 use serde::Serialize;
+
+/// The operating system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Platform {
+    /// Linux.
+    #[default]
+    Linux,
+    /// Android.
+    Android,
+    /// Windows.
+    Windows,
+    /// macOS.
+    MacOs,
+    /// iOS and its like.
+    Ios,
+    /// Another one, by its number in minidumps (`VER_PLATFORM_*` and Breakpad's `MD_OS_*`) or, below 0x100, in ELF files
+    /// (`ELFOSABI_*`); `u32::MAX` where nothing is known.
+    Other(u32),
+}
+
+impl Platform {
+    /// Whether it is a Linux kernel, with signals and `/proc` as one has.
+    #[must_use]
+    pub fn is_linux(self) -> bool {
+        matches!(self, Self::Linux | Self::Android)
+    }
+
+    /// Its name, as shown to people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Linux => "Linux",
+            Self::Android => "Android",
+            Self::Windows => "Windows",
+            Self::MacOs => "macOS",
+            Self::Ios => "iOS",
+            Self::Other(9) => "FreeBSD",
+            Self::Other(0x8202) => "Solaris",
+            Self::Other(0x8204) => "PlayStation 3",
+            Self::Other(0x8205) => "Native Client",
+            Self::Other(0x8206) => "Fuchsia",
+            Self::Other(_) => "unknown",
+        }
+    }
+}
+
+/// A system's version as three numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+pub struct Version {
+    /// Such as the 10 of Windows 10.0.19045.
+    pub major: u32,
+    /// Its 0.
+    pub minor: u32,
+    /// Its 19045.
+    pub build: u32,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.build)
+    }
+}
 
 /// The system at the time of capture.
 #[derive(Clone, Debug, PartialEq, Default, Serialize)]
 pub struct System {
-    /// `uname -s`, such as `Linux`.
+    /// Which system.
+    pub platform: Platform,
+    /// Its version as numbers, where it has one or the dump tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numbers: Option<Version>,
+    /// The text that a minidump keeps beside the numbers (`CSDVersion`): the service pack of Windows, the build of
+    /// macOS, `uname` of Linux. May be empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub service_pack: String,
+    /// The build that the dump names (`BuildString`), such as
+    /// `19041.1.amd64fre.vb_release.191206-1406`. May be empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub build: String,
+    /// Of Windows: 1 workstation, 2 domain controller, 3 server (`wProductType`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product_type: Option<u8>,
+    /// Of Windows: `VER_SUITE_*` bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suite_mask: Option<u16>,
+    /// `uname -s`, such as `Linux`. This and the next three are empty when not known.
     pub name: String,
     /// `uname -r`, such as `6.18.44`.
     pub release: String,
@@ -13,12 +98,12 @@ pub struct System {
     pub version: String,
     /// `uname -n`.
     pub host: String,
-    /// Processors online.
-    pub processors: u32,
-    /// Page size in bytes.
+    /// Processors online; `None` when not known.
+    pub processors: Option<u32>,
+    /// Page size in bytes; the usual one of the architecture where the dump does not tell.
     pub page_size: u64,
-    /// Seconds since the system started.
-    pub uptime: f64,
+    /// Seconds since the system started; `None` when not known.
+    pub uptime: Option<f64>,
     /// The processor.
     pub cpu: Cpu,
 }

@@ -32,3 +32,14 @@ pub fn lossy_option<S: Serializer>(bytes: &Option<BString>, serializer: S) -> Re
 pub fn unix_seconds<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()))
 }
+
+/// The same for a time that may not be known.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn unix_seconds_option<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => unix_seconds(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}

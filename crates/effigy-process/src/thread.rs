@@ -1,12 +1,12 @@
 //! Threads.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bstr::BString;
 use serde::Serialize;
 
-use crate::{AddressRange, GapReason, Registers};
+use crate::{Address, AddressRange, GapReason, Registers};
 
 /// A thread's id, as seen from where effigy runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -43,35 +43,35 @@ pub struct ThreadTimes {
     pub user: Duration,
     /// In the kernel.
     pub kernel: Duration,
-    /// From the system's start to the thread's.
-    pub started: Duration,
+    /// From the system's start to the thread's; `None` when not known.
+    pub started: Option<Duration>,
 }
 
-/// How a thread is scheduled.
+/// How a thread is scheduled; `None` for what is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct SchedulingFacts {
     /// Policy of sched(7): 0 other, 1 FIFO, 2 RR, 3 batch, 5 idle, 6 deadline.
-    pub policy: u32,
+    pub policy: Option<u32>,
     /// Kernel priority, field 18 of proc_pid_stat(5).
-    pub priority: i64,
+    pub priority: Option<i64>,
     /// Nice value, −20 to 19.
-    pub nice: i64,
+    pub nice: Option<i64>,
     /// Processor that it last ran on.
-    pub processor: u32,
+    pub processor: Option<u32>,
     /// Processors that it may run on, low 64 as a mask.
-    pub affinity: u64,
+    pub affinity: Option<u64>,
     /// Times that it gave the processor up by itself.
-    pub voluntary_switches: u64,
+    pub voluntary_switches: Option<u64>,
     /// Times that it lost the processor.
-    pub involuntary_switches: u64,
+    pub involuntary_switches: Option<u64>,
     /// Minor page faults (no disk).
-    pub minor_faults: u64,
+    pub minor_faults: Option<u64>,
     /// Major page faults (disk).
-    pub major_faults: u64,
+    pub major_faults: Option<u64>,
     /// Signals pending for this thread, as a mask: bit 0 is signal 1.
-    pub signals_pending: u64,
+    pub signals_pending: Option<u64>,
     /// Signals blocked, likewise.
-    pub signals_blocked: u64,
+    pub signals_blocked: Option<u64>,
 }
 
 /// What the kernel says of a thread from its own side; read just before the thread is stopped, as stopping ends the
@@ -117,16 +117,65 @@ pub struct Thread {
     pub inner_id: Option<ThreadId>,
     /// Its name (`comm`).
     pub name: Option<BString>,
-    /// Its state just before it was stopped.
-    pub state: ThreadState,
+    /// Its state just before it was stopped; `None` when not known.
+    pub state: Option<ThreadState>,
     /// Its registers, or why there are none.
     pub registers: Result<Registers, NoRegisters>,
     /// The used part of its stack: from a little below the stack pointer to the stack's end, bounded.
     pub stack: Option<AddressRange>,
-    /// How long it has run.
-    pub times: ThreadTimes,
+    /// How long it has run; `None` when not known.
+    pub times: Option<ThreadTimes>,
     /// How it is scheduled.
     pub scheduling: SchedulingFacts,
     /// The kernel's side, where it was asked for.
     pub kernel: Option<KernelFacts>,
+    /// What a minidump says of it beyond that, in the terms of Windows.
+    pub windows: Option<Box<WindowsThread>>,
+}
+
+/// A thread without registers, of which nothing is known.
+impl Default for Thread {
+    fn default() -> Self {
+        Self {
+            id: ThreadId(0),
+            inner_id: None,
+            name: None,
+            state: None,
+            registers: Err(NoRegisters { reason: GapReason::NotInDump, detail: String::new() }),
+            stack: None,
+            times: None,
+            scheduling: SchedulingFacts::default(),
+            kernel: None,
+            windows: None,
+        }
+    }
+}
+
+/// What a minidump says of a thread in the terms of Windows (`MINIDUMP_THREAD` and `MINIDUMP_THREAD_INFO`). macOS has some
+/// of it too.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+pub struct WindowsThread {
+    /// The thread environment block (TEB); `None` where there is none. Of other systems than Windows some address of the
+    /// thread's own, if any.
+    pub environment_block: Option<Address>,
+    /// How often it is suspended.
+    pub suspend_count: u32,
+    /// Priority class of its process; 0 when not known.
+    pub priority_class: u32,
+    /// Its priority.
+    pub priority: u32,
+    /// Where it began.
+    pub start_address: Option<Address>,
+    /// When it began.
+    #[serde(serialize_with = "crate::text::unix_seconds_option")]
+    pub created: Option<SystemTime>,
+    /// When it ended.
+    #[serde(serialize_with = "crate::text::unix_seconds_option")]
+    pub exited: Option<SystemTime>,
+    /// With what status it ended; `None` while it runs, or when not known.
+    pub exit_status: Option<u32>,
+    /// `MINIDUMP_THREAD_INFO_*` bits: what the writer could not do for it.
+    pub dump_flags: Option<u32>,
+    /// An HRESULT: why the writer could not; `None` when not known.
+    pub dump_error: Option<u32>,
 }

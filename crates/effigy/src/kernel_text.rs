@@ -1,6 +1,6 @@
 //! The kernel's side of each thread as text, for the file beside a dump.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use effigy_process::{Process, Thread};
 
@@ -11,7 +11,7 @@ pub(crate) fn render(process: &Process) -> String {
     let mut text = format!(
         "Kernel side of {} (pid {}), {} threads.\nRead just before the process was stopped: stopping ends the sleep that a stack shows.\n",
         print::safe(&process.identity.name),
-        process.identity.pid,
+        known(process.identity.pid),
         process.threads.len()
     );
     for thread in &process.threads {
@@ -20,30 +20,37 @@ pub(crate) fn render(process: &Process) -> String {
     text
 }
 
+/// A fact, or a question mark for one that is not known.
+fn known(fact: Option<impl Display>) -> String {
+    fact.map_or_else(|| "?".to_owned(), |fact| fact.to_string())
+}
+
 fn thread_text(text: &mut String, thread: &Thread) {
     let name = thread.name.as_ref().map(|name| print::safe(name)).unwrap_or_default();
-    let state = thread.kernel.as_ref().and_then(|kernel| kernel.state).unwrap_or(thread.state.0);
+    let state =
+        thread.kernel.as_ref().and_then(|kernel| kernel.state).or(thread.state.map(|state| state.0)).unwrap_or('?');
     let _ = writeln!(text, "\nThread {} \"{name}\"  state {state} ({})", thread.id, state_words(state));
     let facts = &thread.scheduling;
+    let times = thread.times.unwrap_or_default();
     let _ = writeln!(
         text,
         "  scheduling   policy {} ({}), priority {}, nice {}, on processor {}, may run on {:#x}",
-        facts.policy,
-        policy_words(facts.policy),
-        facts.priority,
-        facts.nice,
-        facts.processor,
-        facts.affinity
+        known(facts.policy),
+        facts.policy.map_or("not known", policy_words),
+        known(facts.priority),
+        known(facts.nice),
+        known(facts.processor),
+        facts.affinity.unwrap_or(0)
     );
     let _ = writeln!(
         text,
         "  so far       user {:.2} s, kernel {:.2} s, gave up the processor {} times, lost it {} times, faults {} minor {} major",
-        thread.times.user.as_secs_f64(),
-        thread.times.kernel.as_secs_f64(),
-        facts.voluntary_switches,
-        facts.involuntary_switches,
-        facts.minor_faults,
-        facts.major_faults
+        times.user.as_secs_f64(),
+        times.kernel.as_secs_f64(),
+        known(facts.voluntary_switches),
+        known(facts.involuntary_switches),
+        known(facts.minor_faults),
+        known(facts.major_faults)
     );
     let Some(kernel) = &thread.kernel else {
         text.push_str("  kernel side  not read: the thread began after it was looked at\n");

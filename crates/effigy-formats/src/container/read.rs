@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use zerocopy::FromBytes;
 use zstd::bulk::Decompressor;
 
+use crate::source::Source;
+
 use super::layout::{
     CHECKSUM_SIZE, Entry, FOOTER_MAGIC, FRAME_MAGIC, Footer, HAS_CHECKSUMS, RESERVED, SkippableHeader, TABLE_MAGIC,
 };
@@ -22,6 +24,9 @@ const CACHED_FRAMES: usize = 4;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContainerError {
+    /// It cannot be read.
+    #[error("reading the compressed file")]
+    Read(#[source] io::Error),
     /// It does not begin as zstd does.
     #[error("not compressed with zstd")]
     NotZstd,
@@ -64,8 +69,8 @@ pub enum ContainerError {
 
 /// A container whose contents are read by offset. It may be read from several threads at once.
 #[derive(Debug)]
-pub struct SeekableReader<'a> {
-    bytes: &'a [u8],
+pub struct SeekableReader<S> {
+    source: S,
     frames: Vec<Frame>,
     /// Bytes of all contents.
     contents: u64,
@@ -77,37 +82,35 @@ pub struct SeekableReader<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     /// In the file.
-    at: usize,
+    at: u64,
     compressed: u32,
     /// In the contents.
     start: u64,
     contents: u32,
 }
 
-impl<'a> SeekableReader<'a> {
-    /// Reads the table of a container, which is all of `bytes`.
+impl<S: Source> SeekableReader<S> {
+    /// Reads the table of a container, which is all of `source`.
     ///
     /// # Errors
     /// When it is no container, or its table is damaged.
-    pub fn new(bytes: &'a [u8]) -> Result<Self, ContainerError> {
-        let (table, entry_size) = table(bytes)?;
+    pub fn new(source: S) -> Result<Self, ContainerError> {
+        let (table, entry_size) = table(&source)?;
         // As many entries as there are bytes for them, so this is bounded by the file's own length.
         let mut frames = Vec::with_capacity(table.len() / entry_size);
-        let (mut at, mut start) = (0usize, 0u64);
+        let (mut at, mut start) = (0u64, 0u64);
         for entry in table.chunks_exact(entry_size) {
             let (entry, _) = Entry::read_from_prefix(entry).map_err(|_| bad("an entry is cut short"))?;
             let frame = Frame { at, compressed: entry.compressed.get(), start, contents: entry.contents.get() };
-            at = usize::try_from(frame.compressed)
-                .ok()
-                .and_then(|size| at.checked_add(size))
-                .ok_or(bad("its frames are longer than the file"))?;
+            at = at.checked_add(frame.compressed.into()).ok_or(bad("its frames are longer than the file"))?;
             start = start.checked_add(u64::from(frame.contents)).ok_or(bad("its contents are too long"))?;
             frames.push(frame);
         }
-        if at != bytes.len() - table.len() - size_of::<SkippableHeader>() - size_of::<Footer>() {
+        let behind = (table.len() + size_of::<SkippableHeader>() + size_of::<Footer>()) as u64;
+        if at.checked_add(behind) != Some(source.size()) {
             return Err(bad("its frames are not as long as the file"));
         }
-        Ok(Self { bytes, frames, contents: start, cache: Mutex::default() })
+        Ok(Self { source, frames, contents: start, cache: Mutex::default() })
     }
 
     /// Length of the contents in bytes.
@@ -171,14 +174,16 @@ impl<'a> SeekableReader<'a> {
 
     fn decompress(&self, number: usize) -> Result<Vec<u8>, ContainerError> {
         let frame = self.frames[number];
-        if frame.contents > MAX_CONTENTS {
-            return Err(ContainerError::FrameTooLarge { frame: number, size: frame.contents });
+        let size = frame.contents.max(frame.compressed / 2);
+        if size > MAX_CONTENTS {
+            return Err(ContainerError::FrameTooLarge { frame: number, size });
         }
         let corrupt = |source| ContainerError::Corrupt { frame: number, source };
         // Within the file: `new` added the lengths up.
-        let compressed = &self.bytes[frame.at..frame.at + frame.compressed as usize];
+        let mut compressed = vec![0; frame.compressed as usize];
+        self.source.read_exact_at(frame.at, &mut compressed).map_err(ContainerError::Read)?;
         let contents = Decompressor::new()
-            .and_then(|mut decompressor| decompressor.decompress(compressed, frame.contents as usize))
+            .and_then(|mut decompressor| decompressor.decompress(&compressed, frame.contents as usize))
             .map_err(corrupt)?;
         if contents.len() != frame.contents as usize {
             let (expected, actual) = (frame.contents, contents.len());
@@ -189,34 +194,41 @@ impl<'a> SeekableReader<'a> {
 }
 
 /// The entries of the table and the length of one.
-fn table(bytes: &[u8]) -> Result<(&[u8], usize), ContainerError> {
-    let (rest, footer) = Footer::read_from_suffix(bytes).map_err(|_| without_table(bytes))?;
+fn table(source: &impl Source) -> Result<(Vec<u8>, usize), ContainerError> {
+    let read = |from: u64, size: usize| {
+        let mut bytes = vec![0; size];
+        source.read_exact_at(from, &mut bytes).map_err(ContainerError::Read).map(|()| bytes)
+    };
+    let foot = source.size().checked_sub(size_of::<Footer>() as u64).ok_or_else(|| without_table(source))?;
+    let footer = Footer::read_from_bytes(&read(foot, size_of::<Footer>())?).map_err(|_| without_table(source))?;
     if footer.magic.get() != FOOTER_MAGIC {
-        return Err(without_table(bytes));
+        return Err(without_table(source));
     }
     if footer.descriptor & RESERVED != 0 {
         return Err(bad("reserved bits are set"));
     }
     let checksum = if footer.descriptor & HAS_CHECKSUMS != 0 { CHECKSUM_SIZE } else { 0 };
     let entry_size = size_of::<Entry>() + checksum;
-    let split = usize::try_from(footer.frames.get())
-        .ok()
-        .and_then(|frames| frames.checked_mul(entry_size))
-        .and_then(|size| rest.len().checked_sub(size))
-        .ok_or(bad("it is longer than the file"))?;
-    let (rest, entries) = rest.split_at(split);
-    let (_, header) = SkippableHeader::read_from_suffix(rest).map_err(|_| bad("its beginning is missing"))?;
-    if header.magic.get() != TABLE_MAGIC || header.size.get() as usize != entries.len() + size_of::<Footer>() {
+    let size = usize::try_from(footer.frames.get()).ok().and_then(|frames| frames.checked_mul(entry_size));
+    // Within the file, so that nothing is allocated that the file does not have.
+    let (size, from) =
+        size.and_then(|size| Some((size, foot.checked_sub(size as u64)?))).ok_or(bad("it is longer than the file"))?;
+    let head = from.checked_sub(size_of::<SkippableHeader>() as u64).ok_or(bad("its beginning is missing"))?;
+    let header = SkippableHeader::read_from_bytes(&read(head, size_of::<SkippableHeader>())?)
+        .map_err(|_| bad("its beginning is missing"))?;
+    if header.magic.get() != TABLE_MAGIC || u64::from(header.size.get()) != source.size() - from {
         return Err(bad("it does not begin where its end says"));
     }
-    Ok((entries, entry_size))
+    Ok((read(from, size)?, entry_size))
 }
 
 /// What a file without a table is.
-fn without_table(bytes: &[u8]) -> ContainerError {
-    match bytes.first_chunk() {
-        Some(magic) if u32::from_le_bytes(*magic) == FRAME_MAGIC => ContainerError::NoSeekTable,
-        _ => ContainerError::NotZstd,
+fn without_table(source: &impl Source) -> ContainerError {
+    let mut magic = [0; 4];
+    match source.read_at(0, &mut magic) {
+        Ok(4) if u32::from_le_bytes(magic) == FRAME_MAGIC => ContainerError::NoSeekTable,
+        Ok(_) => ContainerError::NotZstd,
+        Err(error) => ContainerError::Read(error),
     }
 }
 

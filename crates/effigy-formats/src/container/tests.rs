@@ -133,8 +133,8 @@ fn nothing_is_a_container_too() {
 fn ordinary_zstd_is_named_as_such() {
     let plain = zstd::bulk::compress(b"hello hello hello hello", 1).unwrap();
     assert!(matches!(SeekableReader::new(&plain), Err(ContainerError::NoSeekTable)));
-    assert!(matches!(SeekableReader::new(b"MDMP and so on"), Err(ContainerError::NotZstd)));
-    assert!(matches!(SeekableReader::new(b""), Err(ContainerError::NotZstd)));
+    assert!(matches!(SeekableReader::new(&b"MDMP and so on"[..]), Err(ContainerError::NotZstd)));
+    assert!(matches!(SeekableReader::new(&b""[..]), Err(ContainerError::NotZstd)));
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(super) const CLASS_32: u8 = 1;
 pub(super) const CLASS_64: u8 = 2;
 /// `ELFDATA2LSB`, at byte 5.
 pub(super) const LITTLE_ENDIAN: u8 = 1;
+/// `ELFDATA2MSB`, at byte 5.
+pub(super) const BIG_ENDIAN: u8 = 2;
 /// `EV_CURRENT`, at byte 6 and in `e_version`.
 pub(super) const VERSION: u8 = 1;
 /// `ET_CORE`, in `e_type`.

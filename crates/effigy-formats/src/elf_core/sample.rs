@@ -23,9 +23,7 @@ pub(super) fn region(start: u64, end: u64) -> Region {
         inode: 0,
         name: "".into(),
         flags: RegionFlags::empty(),
-        resident: 0,
-        swapped: 0,
-        mapped_elsewhere: 0,
+        ..Region::default()
     }
 }
 
@@ -51,12 +49,13 @@ pub(super) fn thread(id: u32, sets: Vec<(u32, Vec<u8>)>) -> Thread {
         id: ThreadId(id),
         inner_id: None,
         name: None,
-        state: ThreadState('S'),
-        registers: Ok(Registers { architecture: Architecture::X86_64, sets }),
+        state: Some(ThreadState('S')),
+        registers: Ok(Registers { architecture: Architecture::X86_64, sets, ..Registers::default() }),
         stack: None,
-        times: ThreadTimes { user: Duration::from_millis(1500), ..ThreadTimes::default() },
-        scheduling: SchedulingFacts { nice: 5, signals_blocked: 4, ..SchedulingFacts::default() },
+        times: Some(ThreadTimes { user: Duration::from_millis(1500), ..ThreadTimes::default() }),
+        scheduling: SchedulingFacts { nice: Some(5), signals_blocked: Some(4), ..SchedulingFacts::default() },
         kernel: None,
+        windows: None,
     }
 }
 
@@ -86,12 +85,12 @@ pub(super) fn process() -> Process {
         system: System { page_size: PAGE, ..System::default() },
         architecture: Architecture::X86_64,
         identity: identity(),
-        captured: SystemTime::UNIX_EPOCH,
-        credentials: effigy_process::Credentials::default(),
+        captured: Some(SystemTime::UNIX_EPOCH),
+        credentials: Some(effigy_process::Credentials::default()),
         limits: Vec::new(),
         namespaces: Vec::new(),
-        counters: effigy_process::MemoryCounters::default(),
-        page_faults: effigy_process::PageFaults::default(),
+        counters: Some(effigy_process::MemoryCounters::default()),
+        page_faults: Some(effigy_process::PageFaults::default()),
         threads: vec![thread(100, xsave.clone()), thread(101, xsave.clone()), thread(102, xsave)],
         modules: Vec::new(),
         regions: vec![
@@ -120,28 +119,29 @@ pub(super) fn process() -> Process {
             reason: GapReason::Unreadable,
             detail: String::new(),
         }],
+        ..Process::default()
     }
 }
 
 pub(super) fn fault() -> Fault {
-    Fault { thread: ThreadId(101), signal: 11, code: 1, address: Some(Address(0x10)) }
+    Fault::signal(ThreadId(101), 11, 1, Some(Address(0x10)))
 }
 
 fn identity() -> Identity {
     Identity {
-        pid: ProcessId(100),
+        pid: Some(ProcessId(100)),
         namespace_pids: vec![100],
-        parent: ProcessId(1),
-        group: 2,
-        session: 3,
+        parent: Some(ProcessId(1)),
+        group: Some(2),
+        session: Some(3),
         name: "sample".into(),
         executable: "/usr/bin/sample".into(),
         executable_deleted: true,
         build_id: None,
-        started: SystemTime::UNIX_EPOCH,
-        started_since_boot: Duration::ZERO,
-        user_time: Duration::from_secs(3),
-        kernel_time: Duration::ZERO,
+        started: Some(SystemTime::UNIX_EPOCH),
+        started_since_boot: Some(Duration::ZERO),
+        user_time: Some(Duration::from_secs(3)),
+        kernel_time: Some(Duration::ZERO),
         start_stack: Address(0),
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn fxsave() -> Vec<u8> {
 
 pub(super) fn registers(architecture: Architecture, sets: &[(u32, Vec<u8>)]) -> Registers {
     let sets = sets.iter().map(|(note, bytes)| RegisterSet { note: *note, bytes: CompactBytes::new(bytes) }).collect();
-    Registers { architecture, sets }
+    Registers { architecture, sets, ..Registers::default() }
 }
 
 pub(super) fn thread(id: u32, ip: u64, sp: u64) -> Thread {
@@ -69,16 +69,17 @@ pub(super) fn thread(id: u32, ip: u64, sp: u64) -> Thread {
         id: ThreadId(id),
         inner_id: None,
         name: Some(format!("worker-{id}").into()),
-        state: ThreadState('S'),
+        state: Some(ThreadState('S')),
         registers: Ok(registers(Architecture::X86_64, &sets)),
         stack: None,
-        times: ThreadTimes {
+        times: Some(ThreadTimes {
             user: Duration::from_millis(1500),
             kernel: Duration::from_millis(20),
-            started: Duration::from_secs(101),
-        },
-        scheduling: SchedulingFacts { affinity: 0b1011, ..SchedulingFacts::default() },
+            started: Some(Duration::from_secs(101)),
+        }),
+        scheduling: SchedulingFacts { affinity: Some(0b1011), ..SchedulingFacts::default() },
         kernel: None,
+        windows: None,
     }
 }
 
@@ -97,9 +98,8 @@ pub(super) fn region(start: u64, end: u64, access: &str, name: &str) -> Region {
         inode: u64::from(name.contains('/')) * 77,
         name: name.into(),
         flags: RegionFlags::empty(),
-        resident: end - start,
-        swapped: 0,
-        mapped_elsewhere: 0,
+        resident: Some(end - start),
+        ..Region::default()
     }
 }
 
@@ -114,6 +114,7 @@ fn module(path: &str, base: Address, size: u64, is_main: bool) -> Module {
         is_main,
         deleted: false,
         file_size: Some(12345),
+        ..Module::default()
     }
 }
 
@@ -126,13 +127,14 @@ fn handles() -> Vec<Handle> {
         flags: Some(flags),
         inode: None,
         socket: None,
+        windows: None,
     };
     let mut socket = handle(3, HandleKind::Socket, "socket:[1234]", 0o2_000_002);
     socket.socket = Some(Socket {
-        protocol: "tcp",
+        protocol: "tcp".into(),
         local: "127.0.0.1:80".into(),
         remote: "10.0.0.1:5555".into(),
-        state: "ESTABLISHED",
+        state: "ESTABLISHED".into(),
     });
     vec![handle(0, HandleKind::File, "/dev/null", 0), handle(1, HandleKind::File, "/var/log/grüße", 0o1), socket]
 }
@@ -150,27 +152,27 @@ pub(crate) fn process() -> Process {
         system: system(),
         architecture: Architecture::X86_64,
         identity: Identity {
-            pid: ProcessId(100),
+            pid: Some(ProcessId(100)),
             namespace_pids: vec![100],
-            parent: ProcessId(1),
-            group: 100,
-            session: 100,
+            parent: Some(ProcessId(1)),
+            group: Some(100),
+            session: Some(100),
             name: "prog".into(),
             executable: "/usr/bin/prog".into(),
             executable_deleted: false,
             build_id: None,
-            started,
-            started_since_boot: Duration::from_secs(100),
-            user_time: Duration::from_secs(7),
-            kernel_time: Duration::from_secs(3),
+            started: Some(started),
+            started_since_boot: Some(Duration::from_secs(100)),
+            user_time: Some(Duration::from_secs(7)),
+            kernel_time: Some(Duration::from_secs(3)),
             start_stack: Address(0),
         },
-        captured: started + Duration::from_secs(3600),
-        credentials: Credentials::default(),
+        captured: Some(started + Duration::from_secs(3600)),
+        credentials: Some(Credentials::default()),
         limits: vec![],
         namespaces: vec![],
-        counters: MemoryCounters { resident: 4 << 20, peak_resident: 5 << 20, ..MemoryCounters::default() },
-        page_faults: PageFaults { minor: 40, major: 2 },
+        counters: Some(MemoryCounters { resident: 4 << 20, peak_resident: 5 << 20, ..MemoryCounters::default() }),
+        page_faults: Some(PageFaults { minor: 40, major: 2 }),
         threads: vec![main, worker, sleeper],
         modules: vec![
             module("/usr/bin/prog", MAIN_BASE, 0x4000, true),
@@ -187,12 +189,13 @@ pub(crate) fn process() -> Process {
             reason: GapReason::UninterruptibleSleep,
             detail: "nfs".into(),
         }],
+        ..Process::default()
     }
 }
 
 /// The same, dead of a segmentation fault in its second thread.
 pub(super) fn crashed() -> Process {
-    let fault = Fault { thread: ThreadId(101), signal: 11, code: 1, address: Some(Address(0xdead_0000)) };
+    let fault = Fault::signal(ThreadId(101), 11, 1, Some(Address(0xdead_0000)));
     Process { fault: Some(fault), selected: Some(ThreadId(101)), ..process() }
 }
 
@@ -202,9 +205,9 @@ fn system() -> System {
         release: RELEASE.into(),
         version: "#1 SMP".into(),
         host: "box".into(),
-        processors: 4,
+        processors: Some(4),
         page_size: PAGE,
-        uptime: 4000.0,
+        uptime: Some(4000.0),
         cpu: Cpu {
             vendor: "GenuineIntel".into(),
             family: 6,
@@ -215,6 +218,7 @@ fn system() -> System {
             mhz: 2100,
             ..Cpu::default()
         },
+        ..System::default()
     }
 }
 

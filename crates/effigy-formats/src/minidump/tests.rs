@@ -335,7 +335,7 @@ proptest! {
         for thread in ours.threads().unwrap() {
             let written = sample::process().threads.into_iter().find(|written| written.id == thread.id).unwrap();
             let in_dump = |address: Address| pages.contains(&address.page_floor(sample::PAGE));
-            let pointer = Address(written.registers.ok().map_or(0, |registers| registers.general().unwrap().stack_pointer().0));
+            let pointer = Address(written.registers.ok().map_or(0, |registers| registers.general().unwrap().stack_pointer().unwrap().0));
             prop_assert_eq!(thread.stack.contains(pointer), in_dump(pointer));
         }
         let memory = ours.memory().unwrap();

@@ -19,10 +19,12 @@
 //!
 //! ```no_run
 //! # use std::path::Path;
+//! # use std::sync::Arc;
+//! # use effigy_formats::source::SharedSource;
 //! # use effigy_formats::reflection::{Configuration, Pair};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let configuration = Configuration::parse(&std::fs::read("dumps/NAME.ini")?)?;
-//! let opened = configuration.files(Path::new("dumps")).open(|path| std::fs::read(path))?;
+//! let opened = configuration.files(Path::new("dumps")).open(|path| Ok(Arc::new(std::fs::read(path)?) as SharedSource))?;
 //! let pair = Pair::new(&opened)?;
 //! println!("{} threads", pair.threads()?.len());
 //! # Ok(())

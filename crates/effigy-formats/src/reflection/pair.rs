@@ -2,26 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
-use bstr::BStr;
+use bstr::BString;
 use effigy_process::AddressRange;
 
 use super::files::Module as ModuleFile;
 use super::{Files, Key, Opened, PairError};
-use crate::minidump::read::{Dump, Exception, MemoryMap, Module, ReadError, Thread, ThreadNotes};
+use crate::MemoryMap;
+use crate::minidump::read::{Dump, Exception, Module, ReadError, Thread, ThreadNotes};
+use crate::source::SharedSource;
 
 /// Most seconds by which two times of one process's start differ. Linux counts from a time of boot that moves when the
 /// clock is set.
 const CLOCK_TOLERANCE: u32 = 2;
 
 /// A process whose threads and facts are in one dump, its memory in another, and its modules in one of the two or a third.
-#[derive(Clone, Copy)]
-pub struct Pair<'a> {
-    default: Dump<'a>,
-    memory: Dump<'a>,
-    module: Dump<'a>,
+#[derive(Clone, Debug)]
+pub struct Pair {
+    default: Dump,
+    memory: Dump,
+    module: Dump,
 }
 
-impl<'a> Pair<'a> {
+impl Pair {
     /// The process in `opened`. Its parts are looked at only as far as it takes to see that they belong together.
     ///
     /// Dumps belong together when processor, process id, time of start, and the main program's address and identity are
@@ -30,14 +32,14 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// When one of the files is no minidump, they are swapped, lack what is their part, or are of different processes.
-    pub fn new<B: AsRef<[u8]>>(opened: &'a Opened<B>) -> Result<Self, PairError> {
+    pub fn new(opened: &Opened<SharedSource>) -> Result<Self, PairError> {
         let files = &opened.files;
-        let default = parse(opened.default.as_ref(), Key::Default, files)?;
-        let memory = parse(opened.memory.as_ref(), Key::Memory, files)?;
+        let default = parse(&opened.default, Key::Default, files)?;
+        let memory = parse(&opened.memory, Key::Memory, files)?;
         let module = match &opened.module {
-            ModuleFile::Default => default,
-            ModuleFile::Memory => memory,
-            ModuleFile::Own(bytes) => parse(bytes.as_ref(), Key::Module, files)?,
+            ModuleFile::Default => default.clone(),
+            ModuleFile::Memory => memory.clone(),
+            ModuleFile::Own(bytes) => parse(bytes, Key::Module, files)?,
         };
         check_parts(&default, &memory, files)?;
         same_process(&default, &memory, &files.default, &files.memory)?;
@@ -48,20 +50,20 @@ impl<'a> Pair<'a> {
     /// The dump that `default` names. Whatever stands in a dump by its offset in the file, such as the list of
     /// attachments, has to be asked of the dump that it is in.
     #[must_use]
-    pub fn default_dump(&self) -> Dump<'a> {
-        self.default
+    pub fn default_dump(&self) -> &Dump {
+        &self.default
     }
 
     /// The dump that `memory` names.
     #[must_use]
-    pub fn memory_dump(&self) -> Dump<'a> {
-        self.memory
+    pub fn memory_dump(&self) -> &Dump {
+        &self.memory
     }
 
     /// The dump that `module` names.
     #[must_use]
-    pub fn module_dump(&self) -> Dump<'a> {
-        self.module
+    pub fn module_dump(&self) -> &Dump {
+        &self.module
     }
 
     /// MINIDUMP_TYPE bits: what the dumps together say they hold.
@@ -83,7 +85,7 @@ impl<'a> Pair<'a> {
     }
 
     /// See [`Dump::streams`]: those of the default dump.
-    pub fn streams(&self) -> impl Iterator<Item = u32> + 'a {
+    pub fn streams(&self) -> impl Iterator<Item = u32> + '_ {
         self.default.streams()
     }
 
@@ -91,7 +93,7 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// When the stream does not lie inside the file.
-    pub fn stream(&self, kind: u32) -> Result<Option<&'a [u8]>, ReadError> {
+    pub fn stream(&self, kind: u32) -> Result<Option<Vec<u8>>, ReadError> {
         self.default.stream(kind)
     }
 
@@ -99,7 +101,7 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// When the list is cut off.
-    pub fn threads(&self) -> Result<Vec<Thread<'a>>, ReadError> {
+    pub fn threads(&self) -> Result<Vec<Thread>, ReadError> {
         self.default.threads()
     }
 
@@ -107,7 +109,7 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// When they are cut off.
-    pub fn register_notes(&self) -> Result<Vec<ThreadNotes<'a>>, ReadError> {
+    pub fn register_notes(&self) -> Result<Vec<ThreadNotes>, ReadError> {
         self.default.register_notes()
     }
 
@@ -115,7 +117,7 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// When the stream is cut off.
-    pub fn exception(&self) -> Result<Option<Exception<'a>>, ReadError> {
+    pub fn exception(&self) -> Result<Option<Exception>, ReadError> {
         self.default.exception()
     }
 
@@ -123,7 +125,7 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// When the list is cut off.
-    pub fn modules(&self) -> Result<Vec<Module<'a>>, ReadError> {
+    pub fn modules(&self) -> Result<Vec<Module>, ReadError> {
         self.module.modules()
     }
 
@@ -131,7 +133,7 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// When a list of memory is cut off.
-    pub fn memory(&self) -> Result<MemoryMap<'a>, ReadError> {
+    pub fn memory(&self) -> Result<MemoryMap, ReadError> {
         Ok(self.memory.memory()?.completed_by(self.default.memory()?))
     }
 
@@ -155,7 +157,7 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// When a stream does not lie inside its file, or is no text.
-    pub fn soft_errors(&self) -> Result<Vec<&'a str>, ReadError> {
+    pub fn soft_errors(&self) -> Result<Vec<String>, ReadError> {
         Ok([self.default.soft_errors()?, self.memory.soft_errors()?].into_iter().flatten().collect())
     }
 
@@ -163,7 +165,7 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// When the stream does not lie inside the file, or is no text.
-    pub fn facts(&self) -> Result<Option<&'a str>, ReadError> {
+    pub fn facts(&self) -> Result<Option<String>, ReadError> {
         self.default.facts()
     }
 
@@ -171,17 +173,17 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// When the stream does not lie inside the file.
-    pub fn kernel_file(&self, kind: u32) -> Result<Option<&'a BStr>, ReadError> {
+    pub fn kernel_file(&self, kind: u32) -> Result<Option<BString>, ReadError> {
         Ok(self.default.kernel_file(kind)?.or(self.memory.kernel_file(kind)?))
     }
 }
 
-fn parse<'a>(bytes: &'a [u8], key: Key, files: &Files) -> Result<Dump<'a>, PairError> {
-    Dump::parse(bytes).map_err(|source| PairError::NotDump { key, path: files.get(key).to_owned(), source })
+fn parse(source: &SharedSource, key: Key, files: &Files) -> Result<Dump, PairError> {
+    Dump::open(source.clone()).map_err(|source| PairError::NotDump { key, path: files.get(key).to_owned(), source })
 }
 
 /// Whether each dump has what is its part.
-fn check_parts(default: &Dump<'_>, memory: &Dump<'_>, files: &Files) -> Result<(), PairError> {
+fn check_parts(default: &Dump, memory: &Dump, files: &Files) -> Result<(), PairError> {
     let swapped = || PairError::Swapped { default: files.default.clone(), memory: files.memory.clone() };
     if default.is_full() && !memory.is_full() {
         return Err(swapped());
@@ -197,16 +199,16 @@ fn check_parts(default: &Dump<'_>, memory: &Dump<'_>, files: &Files) -> Result<(
 }
 
 /// A list that is damaged is one: what is wrong with it is told when it is asked for.
-fn has_memory(dump: &Dump<'_>) -> bool {
+fn has_memory(dump: &Dump) -> bool {
     dump.memory().map_or(true, |memory| memory.ranges().next().is_some())
 }
 
 /// Likewise.
-fn has_threads(dump: &Dump<'_>) -> bool {
+fn has_threads(dump: &Dump) -> bool {
     dump.threads().map_or(true, |threads| !threads.is_empty())
 }
 
-fn same_process(default: &Dump<'_>, other: &Dump<'_>, path: &Path, other_path: &Path) -> Result<(), PairError> {
+fn same_process(default: &Dump, other: &Dump, path: &Path, other_path: &Path) -> Result<(), PairError> {
     let paths = || -> (PathBuf, PathBuf) { (path.to_owned(), other_path.to_owned()) };
     let different = |fact, default_value, other_value| {
         let (default, other) = paths();
@@ -237,11 +239,11 @@ fn same_process(default: &Dump<'_>, other: &Dump<'_>, path: &Path, other_path: &
     }
 }
 
-fn main_module<'a>(dump: &Dump<'a>) -> Option<Module<'a>> {
+fn main_module(dump: &Dump) -> Option<Module> {
     dump.modules().ok()?.into_iter().next()
 }
 
-fn is_same_program(one: &Module<'_>, two: &Module<'_>) -> bool {
+fn is_same_program(one: &Module, two: &Module) -> bool {
     let identities = (&one.identity, &two.identity);
     let differ = matches!(identities, (Ok(Some(one)), Ok(Some(two))) if one != two);
     one.range.start() == two.range.start() && one.time_stamp == two.time_stamp && !differ

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use effigy_process::{Address, Content, Extent, ExtentList, Memory, NotRead, Process};
+use effigy_process::{Address, Content, Extent, ExtentList, Memory, NotRead, Process, ProcessId};
 use proptest::prelude::*;
 
 use super::*;
 use crate::minidump::sample::{self, byte_at};
+use crate::source::SharedSource;
 
 const FULL: u64 = 0x2;
 
@@ -29,14 +31,18 @@ fn dumps(process: &Process) -> Dumps {
     }
 }
 
-fn opened(dumps: &Dumps) -> Opened<Vec<u8>> {
+fn shared(bytes: &[u8]) -> SharedSource {
+    Arc::new(bytes.to_vec())
+}
+
+fn opened(dumps: &Dumps) -> Opened<SharedSource> {
     let configuration =
         Configuration::parse(b"[UserModeDump]\ndefault=x-1.dmp\nmemory=x-reflected.dmp\nmodule=x-1.dmp\n").unwrap();
     let files = configuration.files(Path::new("f"));
     files
         .open(|path| match path.to_str() {
-            Some("f/x-1.dmp") => Ok(dumps.default.clone()),
-            Some("f/x-reflected.dmp") => Ok(dumps.memory.clone()),
+            Some("f/x-1.dmp") => Ok(shared(&dumps.default)),
+            Some("f/x-reflected.dmp") => Ok(shared(&dumps.memory)),
             _ => Err(io::ErrorKind::NotFound.into()),
         })
         .unwrap()
@@ -58,6 +64,11 @@ fn set_platform(dump: &mut [u8], platform: u32) {
     let entry = dump[32..].chunks(12).find(|entry| entry[..4] == 7u32.to_le_bytes()).unwrap();
     let at = usize::try_from(u32::from_le_bytes(entry[8..12].try_into().unwrap())).unwrap() + 20;
     dump[at..at + 4].copy_from_slice(&platform.to_le_bytes());
+}
+
+fn later_by(process: &mut Process, seconds: u64) {
+    let started = process.identity.started.as_mut().unwrap();
+    *started += std::time::Duration::from_secs(seconds);
 }
 
 #[test]
@@ -114,13 +125,13 @@ fn modules_may_be_in_a_dump_of_their_own() {
     let open = |module: Vec<u8>| {
         let all = [both.default.clone(), both.memory.clone(), module];
         let number = |path: &Path| path.to_str().unwrap().parse::<usize>().unwrap();
-        configuration.files(Path::new("")).open(|path| Ok(all[number(path) - 1].clone())).unwrap()
+        configuration.files(Path::new("")).open(|path| Ok(shared(&all[number(path) - 1]))).unwrap()
     };
     let opened = open(dumps(&sample::process()).default);
     let pair = Pair::new(&opened).unwrap();
     assert_eq!(pair.modules().unwrap().len(), 2);
     assert!(pair.default_dump().modules().unwrap().is_empty());
-    let stranger = open(dumps(&changed(|process| process.identity.pid.0 = 7)).default);
+    let stranger = open(dumps(&changed(|process| process.identity.pid = Some(ProcessId(7)))).default);
     let error = Pair::new(&stranger).err().unwrap();
     assert_eq!(error.to_string(), "1 and 3 are of different processes: their process id is 100 and 7");
 }
@@ -169,9 +180,9 @@ fn files_of_different_processes_are_refused() {
         let error = refused(&Dumps { default: default.clone(), memory: dumps(&changed(change)).memory });
         error.to_string().replace("f/x-1.dmp and f/x-reflected.dmp are of different ", "")
     };
-    assert_eq!(with(|process| process.identity.pid.0 = 9), "processes: their process id is 100 and 9");
+    assert_eq!(with(|process| process.identity.pid = Some(ProcessId(9))), "processes: their process id is 100 and 9");
     assert_eq!(
-        with(|process| process.identity.started += std::time::Duration::from_secs(3)),
+        with(|process| later_by(process, 3)),
         "processes: their time of start, in seconds since 1970, is 1700000000 and 1700000003"
     );
     assert_eq!(
@@ -186,14 +197,14 @@ fn files_of_different_processes_are_refused() {
 
 #[test]
 fn a_clock_that_was_set_does_not_part_a_pair() {
-    let later = changed(|process| process.identity.started += std::time::Duration::from_secs(2));
+    let later = changed(|process| later_by(process, 2));
     let both = Dumps { memory: dumps(&later).memory, ..dumps(&sample::process()) };
     assert!(Pair::new(&opened(&both)).is_ok());
 }
 
 #[test]
 fn a_reflection_on_windows_is_another_process() {
-    let other = changed(|process| process.identity.pid.0 = 9);
+    let other = changed(|process| process.identity.pid = Some(ProcessId(9)));
     let mut both = Dumps { memory: dumps(&other).memory, ..dumps(&sample::process()) };
     set_platform(&mut both.default, 2);
     set_platform(&mut both.memory, 2);
@@ -211,7 +222,7 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 /// Reads all that there is to read.
-fn exhaust(pair: &Pair<'_>) {
+fn exhaust(pair: &Pair) {
     let _ = (pair.threads(), pair.modules(), pair.exception(), pair.register_notes(), pair.regions());
     let _ = (pair.comment(), pair.soft_errors(), pair.facts());
     pair.streams().for_each(|kind| drop((pair.stream(kind), pair.kernel_file(kind))));

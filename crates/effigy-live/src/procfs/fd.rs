@@ -55,6 +55,7 @@ fn handle(dir: &ProcDir, number: u32, sockets: &SocketTable) -> Option<Handle> {
         inode,
         socket: inode.filter(|_| kind == HandleKind::Socket).and_then(|inode| sockets.find(inode)),
         target,
+        windows: None,
     })
 }
 

@@ -19,7 +19,7 @@ use rustix::fs::{Mode, OFlags};
 
 pub use fd::{HANDLES_WHILE_STOPPED, handles};
 pub use limits::parse_limits;
-pub use regions::{parse_maps, parse_maps_line, read_known_regions, read_regions};
+pub use regions::{parse_maps, read_known_regions, read_regions};
 pub use sockets::SocketTable;
 pub use stat::Stat;
 pub use status::Status;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 
 use bstr::ByteSlice;
-use effigy_process::{Address, AddressRange, Device, Protection, Region, RegionFlags, RegionUsage, Sharing};
+use effigy_process::{Region, RegionFlags, RegionUsage};
 
 use super::ProcDir;
 use crate::LiveError;
@@ -30,8 +30,8 @@ pub fn read_regions(dir: &ProcDir) -> Result<Vec<Region>, LiveError> {
                 add_counter(region, text);
             }
         } else {
-            let region =
-                parse_maps_line(text).ok_or_else(|| dir.form("smaps", String::from_utf8_lossy(text).into_owned()))?;
+            let region = Region::from_maps_line(text)
+                .ok_or_else(|| dir.form("smaps", String::from_utf8_lossy(text).into_owned()))?;
             regions.push(region);
         }
     }
@@ -77,43 +77,10 @@ pub fn read_known_regions(dir: &ProcDir, known: &[Region]) -> Result<Option<Vec<
 pub fn parse_maps(dir: &ProcDir) -> Result<Vec<Region>, LiveError> {
     let maps = dir.require("maps")?;
     ByteSlice::lines(maps.as_slice())
-        .map(|line| parse_maps_line(line).ok_or_else(|| dir.form("maps", String::from_utf8_lossy(line).into_owned())))
+        .map(|line| {
+            Region::from_maps_line(line).ok_or_else(|| dir.form("maps", String::from_utf8_lossy(line).into_owned()))
+        })
         .collect()
-}
-
-/// Parses one line of `/proc/PID/maps`, without its newline.
-#[must_use]
-pub fn parse_maps_line(line: &[u8]) -> Option<Region> {
-    let mut fields = line.splitn(6, |byte| *byte == b' ');
-    let (start, end) = fields.next()?.split_once_str("-")?;
-    let permissions = fields.next()?;
-    let offset = hex(fields.next()?)?;
-    let (major, minor) = fields.next()?.split_once_str(":")?;
-    let inode = fields.next()?.to_str().ok()?.parse().ok()?;
-    let name = fields.next().unwrap_or(b"").trim_start_with(|letter| letter == ' ');
-    let mut protection = Protection::empty();
-    protection.set(Protection::READ, permissions.first() == Some(&b'r'));
-    protection.set(Protection::WRITE, permissions.get(1) == Some(&b'w'));
-    protection.set(Protection::EXECUTE, permissions.get(2) == Some(&b'x'));
-    let mut flags = RegionFlags::empty();
-    flags.set(RegionFlags::SECRET, name.starts_with(b"/secretmem"));
-    Some(Region {
-        range: AddressRange::new(Address(hex(start)?), Address(hex(end)?)),
-        protection,
-        sharing: if permissions.get(3) == Some(&b's') { Sharing::Shared } else { Sharing::Private },
-        offset,
-        device: Device { major: u32::try_from(hex(major)?).ok()?, minor: u32::try_from(hex(minor)?).ok()? },
-        inode,
-        name: name.into(),
-        flags,
-        resident: 0,
-        swapped: 0,
-        mapped_elsewhere: 0,
-    })
-}
-
-fn hex(text: &[u8]) -> Option<u64> {
-    u64::from_str_radix(text.to_str().ok()?, 16).ok()
 }
 
 fn add_counter(region: &mut Region, line: &[u8]) {
@@ -121,9 +88,9 @@ fn add_counter(region: &mut Region, line: &[u8]) {
     let kilobytes =
         || value.to_str().ok().and_then(|text| text.split_ascii_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
     match name {
-        b"Rss" => region.resident = kilobytes() * 1024,
-        b"Shared_Clean" | b"Shared_Dirty" => region.mapped_elsewhere += kilobytes() * 1024,
-        b"Swap" => region.swapped = kilobytes() * 1024,
+        b"Rss" => region.resident = Some(kilobytes() * 1024),
+        b"Shared_Clean" | b"Shared_Dirty" => *region.mapped_elsewhere.get_or_insert(0) += kilobytes() * 1024,
+        b"Swap" => region.swapped = Some(kilobytes() * 1024),
         b"VmFlags" => {
             for flag in value.split_str(" ") {
                 region.flags |= region_flag(flag);
@@ -163,17 +130,17 @@ mod tests {
             "7f0000000000-7f0000001000 rw-s 00000000 00:01 5                          /memfd:a b (deleted)",
             "00400000-00401000 r-xp 00001000 103:02 18446744073709551615              /x\\012y",
         ] {
-            let region = parse_maps_line(line.as_bytes()).unwrap();
+            let region = Region::from_maps_line(line.as_bytes()).unwrap();
             assert_eq!(region.to_string(), line);
         }
     }
 
     #[test]
     fn flags_and_counters_are_added() {
-        let mut region = parse_maps_line(b"1000-3000 rw-p 00000000 00:00 0 ").unwrap();
+        let mut region = Region::from_maps_line(b"1000-3000 rw-p 00000000 00:00 0 ").unwrap();
         add_counter(&mut region, b"Rss:                   8 kB");
         add_counter(&mut region, b"VmFlags: rd wr mr mw me ac dd sd ");
-        assert_eq!(region.resident, 8192);
+        assert_eq!(region.resident, Some(8192));
         assert_eq!(region.flags, RegionFlags::DONT_DUMP);
     }
 }

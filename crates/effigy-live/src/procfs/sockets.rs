@@ -63,10 +63,10 @@ fn internet(line: &[u8], protocol: &'static str) -> Option<(u64, Socket)> {
     let fields: Vec<&str> = line.to_str().ok()?.split_ascii_whitespace().collect();
     let state = u8::from_str_radix(fields.get(3)?, 16).ok()?;
     let socket = Socket {
-        protocol,
+        protocol: protocol.into(),
         local: endpoint(fields.get(1)?)?,
         remote: endpoint(fields.get(2)?)?,
-        state: tcp_state(state),
+        state: tcp_state(state).into(),
     };
     Some((fields.get(9)?.parse().ok()?, socket))
 }
@@ -82,7 +82,10 @@ fn unix(line: &[u8], protocol: &'static str) -> Option<(u64, Socket)> {
         _ => "UNCONNECTED",
     };
     let local = fields.get(7).copied().unwrap_or("").to_owned();
-    Some((fields.get(6)?.parse().ok()?, Socket { protocol, local, remote: String::new(), state }))
+    Some((
+        fields.get(6)?.parse().ok()?,
+        Socket { protocol: protocol.into(), local, remote: String::new(), state: state.into() },
+    ))
 }
 
 /// `ADDRESS:PORT` in hexadecimal; the address as 32-bit words in the machine's byte order.
@@ -128,7 +131,7 @@ mod tests {
         let line = b"   0: 0100007F:18EB 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4321 1 0 100 0 0 10 0";
         let (inode, socket) = internet(line, "tcp").unwrap();
         assert_eq!(inode, 4321);
-        assert_eq!((socket.local.as_str(), socket.state), ("127.0.0.1:6379", "LISTEN"));
+        assert_eq!((socket.local.as_str(), &*socket.state), ("127.0.0.1:6379", "LISTEN"));
         assert_eq!(endpoint("00000000000000000000000001000000:0050").unwrap(), "[::1]:80");
     }
 
@@ -136,6 +139,6 @@ mod tests {
     fn unix_lines() {
         let line = b"ffff9a: 00000002 00000000 00010000 0001 01 55 /run/x.sock";
         let (inode, socket) = unix(line, "unix").unwrap();
-        assert_eq!((inode, socket.local.as_str(), socket.state), (55, "/run/x.sock", "LISTEN"));
+        assert_eq!((inode, socket.local.as_str(), &*socket.state), (55, "/run/x.sock", "LISTEN"));
     }
 }

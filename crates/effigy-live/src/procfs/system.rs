@@ -21,10 +21,11 @@ pub fn read_system() -> (System, BString, BString) {
         release: text(name.release()),
         version: text(name.version()),
         host: text(name.nodename()),
-        processors: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)),
+        processors: std::thread::available_parallelism().ok().and_then(|count| u32::try_from(count.get()).ok()),
         page_size: rustix::param::page_size() as u64,
-        uptime: seconds.unwrap_or(0.0),
+        uptime: seconds,
         cpu: cpu(&cpuinfo),
+        ..System::default()
     };
     (system, cpuinfo, uptime)
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bstr::BString;
 use effigy_process::{
     Address, Architecture, Gap, GapReason, GapSubject, Identity, NoRegisters, PageFaults, Process, ProcessId,
-    Protection, Region, RegionUsage, Sharing, TextFiles, Thread, ThreadId, ThreadState,
+    Protection, Region, RegionUsage, Sharing, TextFiles, Thread, ThreadId,
 };
 
 use super::known::{may_be_read, not_frozen};
@@ -81,12 +81,12 @@ pub(super) fn assemble(
     let process = Process {
         architecture,
         identity: identity(&stat, &status, &prelude, &executable, &modules, captured),
-        captured,
-        credentials,
+        captured: Some(captured),
+        credentials: Some(credentials),
         limits: parse_limits(&prelude.limits),
         namespaces: prelude.namespaces,
-        counters: status.memory(),
-        page_faults: PageFaults { minor: stat.minor_faults, major: stat.major_faults },
+        counters: Some(status.memory()),
+        page_faults: Some(PageFaults { minor: stat.minor_faults, major: stat.major_faults }),
         threads,
         modules,
         regions,
@@ -108,6 +108,7 @@ pub(super) fn assemble(
         comment: String::new(),
         gaps,
         system: prelude.system,
+        ..Process::default()
     };
     Ok(LiveSnapshot::new(process, memory))
 }
@@ -117,7 +118,7 @@ fn is_shared_with_others(region: &Region) -> bool {
     let written = region.protection.contains(Protection::WRITE) || region.usage() == RegionUsage::SharedMemory;
     region.sharing == Sharing::Shared
         && region.inode != 0
-        && region.mapped_elsewhere > 0
+        && region.mapped_elsewhere > Some(0)
         && written
         && may_be_read(region)
 }
@@ -167,21 +168,23 @@ fn identity(
     modules: &[effigy_process::Module],
     now: SystemTime,
 ) -> Identity {
-    let boot = now.checked_sub(std::time::Duration::from_secs_f64(prelude.system.uptime.max(0.0))).unwrap_or(now);
+    let boot = now
+        .checked_sub(std::time::Duration::from_secs_f64(prelude.system.uptime.unwrap_or(0.0).max(0.0)))
+        .unwrap_or(now);
     Identity {
-        pid: prelude.pid(),
+        pid: Some(prelude.pid()),
         namespace_pids: namespace_pids(prelude.pid(), status),
-        parent: ProcessId(stat.parent),
-        group: stat.group,
-        session: stat.session,
+        parent: Some(ProcessId(stat.parent)),
+        group: Some(stat.group),
+        session: Some(stat.session),
         name: stat.name.clone(),
         executable: executable.path.clone(),
         executable_deleted: executable.deleted,
         build_id: modules.iter().find(|module| module.is_main).and_then(|module| module.build_id.clone()),
-        started: boot + stat.started,
-        started_since_boot: stat.started,
-        user_time: stat.user_time,
-        kernel_time: stat.kernel_time,
+        started: Some(boot + stat.started),
+        started_since_boot: Some(stat.started),
+        user_time: Some(stat.user_time),
+        kernel_time: Some(stat.kernel_time),
         start_stack: Address(if stat.start_stack > 1 { stat.start_stack } else { 0 }),
     }
 }
@@ -209,7 +212,7 @@ fn threads(prelude: &Prelude, stopped: Option<Stopped>, regions: &[Region], gaps
         let mut stack = held.registers.as_ref().ok().and_then(|registers| stack::used_part(registers, regions));
         let mut thread = thread(prelude, held.id, held.registers);
         if unstoppable {
-            thread.state = held.state.unwrap_or(thread.state);
+            thread.state = held.state.or(thread.state);
             // Its kernel side stands in for its registers, as it is now.
             let kernel = kernel_facts(&prelude.dir, held.id, Some('D'));
             stack = kernel.stack_pointer.and_then(|pointer| stack::above_pointer(Address(pointer), regions));
@@ -254,23 +257,13 @@ fn thread(prelude: &Prelude, id: ThreadId, registers: Result<effigy_process::Reg
             id,
             inner_id: facts.inner_id,
             name: facts.name,
-            state: facts.state,
+            state: Some(facts.state),
             registers,
-            stack: None,
-            times: facts.times,
+            times: Some(facts.times),
             scheduling: facts.scheduling,
             kernel,
+            ..Thread::default()
         },
-        None => Thread {
-            id,
-            inner_id: None,
-            name: None,
-            state: ThreadState('?'),
-            registers,
-            stack: None,
-            times: effigy_process::ThreadTimes::default(),
-            scheduling: effigy_process::SchedulingFacts::default(),
-            kernel,
-        },
+        None => Thread { id, registers, kernel, ..Thread::default() },
     }
 }

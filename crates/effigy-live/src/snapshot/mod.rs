@@ -116,6 +116,13 @@ impl LiveSnapshot {
         })
     }
 
+    /// The process's id.
+    #[must_use]
+    pub fn pid(&self) -> ProcessId {
+        // Whoever makes a snapshot of a process knows its id; see `facts::identity`.
+        self.process.identity.pid.unwrap_or(ProcessId(0))
+    }
+
     /// Whether the process's memory is no more.
     #[must_use]
     pub fn is_gone(&self) -> bool {
@@ -123,7 +130,7 @@ impl LiveSnapshot {
     }
 
     fn new(process: Process, memory: LiveMemory) -> Self {
-        let pidfd = pidfd(process.identity.pid);
+        let pidfd = process.identity.pid.and_then(pidfd);
         Self { process, memory, target: None, known: Known::default(), pidfd, swapped: Mutex::new(None) }
     }
 
@@ -182,7 +189,7 @@ impl Snapshot for LiveSnapshot {
             Some(count) => return Ok(count),
             None => {}
         }
-        if region.swapped > 0 {
+        if region.swapped > Some(0) {
             self.note_swap(region);
         }
         let result = match self.memory.read_region(region, address, buffer) {
@@ -194,7 +201,7 @@ impl Snapshot for LiveSnapshot {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(NotRead::Ended),
             Err(_) => Err(NotRead::Unreadable),
         };
-        if region.swapped > 0
+        if region.swapped > Some(0)
             && let Ok(count) = result
         {
             self.restore_swap(region, AddressRange::sized(address, count as u64));

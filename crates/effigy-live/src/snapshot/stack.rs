@@ -14,7 +14,7 @@ const OVERFLOW: u64 = 1 << 20;
 
 /// The part of the stack that is in use, page aligned; `None` when the stack pointer leads nowhere.
 pub(super) fn used_part(registers: &Registers, regions: &[Region]) -> Option<AddressRange> {
-    let pointer = registers.general()?.stack_pointer();
+    let pointer = registers.general()?.stack_pointer()?;
     above(pointer.saturating_sub(registers.architecture.red_zone()), control_block(registers), regions)
 }
 
@@ -81,9 +81,7 @@ mod tests {
             inode: 0,
             name: "".into(),
             flags: RegionFlags::empty(),
-            resident: 0,
-            swapped: 0,
-            mapped_elsewhere: 0,
+            ..Region::default()
         }
     }
 
@@ -95,6 +93,7 @@ mod tests {
         Registers {
             architecture: Architecture::X86_64,
             sets: vec![RegisterSet { note: note::PRSTATUS, bytes: CompactBytes::new(&bytes) }],
+            ..Registers::default()
         }
     }
 

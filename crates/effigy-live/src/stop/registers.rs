@@ -83,7 +83,7 @@ fn read_into(tid: Pid, buffer: &mut [u8]) -> Result<Registers, Errno> {
             sets.push(RegisterSet { note, bytes });
         }
     }
-    Ok(Registers { architecture, sets })
+    Ok(Registers { architecture, sets, ..Registers::default() })
 }
 
 /// Reads one register set of a stopped thread.

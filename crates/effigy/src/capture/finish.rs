@@ -27,7 +27,7 @@ pub(super) fn finish(
 ) -> Result<Vec<Report>, Failure> {
     let Finished { dumps, snapshot, .. } = finished;
     if !careful && !request.include_dontdump && snapshot.newly_excluded() {
-        return Err(LiveError::Excluded(snapshot.process().identity.pid).into());
+        return Err(LiveError::Excluded(snapshot.pid()).into());
     }
     let mut reports = Vec::new();
     for dump in dumps {
@@ -97,7 +97,7 @@ fn finish_one(
         stall_us: micros(manner.held.stall),
         wall_us: micros(manner.began.elapsed()),
         target: TargetReport {
-            pid: process.identity.pid.0,
+            pid: process.identity.pid.map_or(0, |pid| pid.0),
             name: process.identity.name.clone(),
             exe: process.identity.executable.clone(),
             build_id: process.identity.build_id.clone(),

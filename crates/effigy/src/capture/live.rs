@@ -181,7 +181,7 @@ fn copy(
     post: &mut Post<'_>,
     progress: &Progress,
 ) -> Result<(), Failure> {
-    let pid = preview.process().identity.pid;
+    let pid = preview.pid();
     let regions = &preview.process().regions;
     precopy.watch(regions).map_err(|error| failure(error, pid))?;
     let mut at = 0;

@@ -244,7 +244,7 @@ pub(super) fn workers() -> NonZero<usize> {
 /// A page table that is no more belongs to a process that is no more.
 fn gone(snapshot: &LiveSnapshot, error: SelectError) -> Failure {
     match error {
-        SelectError::Scan { .. } if snapshot.is_gone() => Failure::Ended(snapshot.process().identity.pid),
+        SelectError::Scan { .. } if snapshot.is_gone() => Failure::Ended(snapshot.pid()),
         error => error.into(),
     }
 }
@@ -252,7 +252,7 @@ fn gone(snapshot: &LiveSnapshot, error: SelectError) -> Failure {
 fn failure(snapshot: &LiveSnapshot, error: effigy_dump::write::MoveError) -> Failure {
     use effigy_dump::write::MoveError;
     match error {
-        MoveError::Ended => Failure::Ended(snapshot.process().identity.pid),
+        MoveError::Ended => Failure::Ended(snapshot.pid()),
         MoveError::Output(error) => Failure::Output(error),
         MoveError::Prologue(effigy_formats::WriteError::Output(error)) => Failure::Output(error),
         other => Failure::Move(other),

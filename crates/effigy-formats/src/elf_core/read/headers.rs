@@ -1,133 +1,151 @@
-//! The ELF header and the program headers, of either class.
+//! The ELF header and the program headers, of either class and either order of bytes.
 
-use effigy_process::Protection;
-use zerocopy::FromBytes;
+use effigy_process::{ByteOrder, Protection};
 
 use super::super::layout::{
-    CLASS_32, CLASS_64, Class, FLAG_EXECUTE, FLAG_READ, FLAG_WRITE, FileHeader32, FileHeader64, LITTLE_ENDIAN, MAGIC,
-    MANY_SEGMENTS, ProgramHeader32, ProgramHeader64, SectionHeader32, SectionHeader64, TYPE_CORE,
+    BIG_ENDIAN, CLASS_32, CLASS_64, Class, FLAG_EXECUTE, FLAG_READ, FLAG_WRITE, LITTLE_ENDIAN, MAGIC, MANY_SEGMENTS,
 };
 use super::CoreError;
+use super::cursor::{Cursor, Shape};
+use crate::source::Source;
+
+/// Most bytes of program headers that are read: those of a million segments.
+const LARGEST_TABLE: u64 = 64 << 20;
 
 /// What is needed of the ELF header.
-pub(super) struct FileHeader {
-    pub(super) class: Class,
-    pub(super) machine: u16,
-    program_headers: u64,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileHeader {
+    pub(crate) shape: Shape,
+    /// `e_ident[EI_OSABI]`.
+    pub(crate) system: u8,
+    /// `e_type`.
+    pub(crate) kind: u16,
+    pub(crate) machine: u16,
+    /// `e_phoff`.
+    pub(crate) program_headers: u64,
     program_header_size: u16,
     program_header_count: u16,
     section_headers: u64,
 }
 
 /// What is needed of a program header.
-pub(super) struct ProgramHeader {
-    pub(super) kind: u32,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProgramHeader {
+    pub(crate) kind: u32,
     flags: u32,
-    pub(super) offset: u64,
-    pub(super) address: u64,
-    pub(super) file_size: u64,
-    pub(super) memory_size: u64,
-    pub(super) align: u64,
+    pub(crate) offset: u64,
+    pub(crate) address: u64,
+    pub(crate) file_size: u64,
+    pub(crate) memory_size: u64,
+    pub(crate) align: u64,
+}
+
+/// The program headers that a file has.
+pub(super) struct Table {
+    pub(super) headers: Vec<ProgramHeader>,
+    /// How many more it should have.
+    pub(super) cut: u64,
 }
 
 impl FileHeader {
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, CoreError> {
+    /// The header at the beginning of `bytes`, of which 64 are enough.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, CoreError> {
         if !bytes.starts_with(&MAGIC) {
             return Err(CoreError::NotElf);
         }
         let truncated = CoreError::Truncated { what: "ELF header" };
         let (Some(class), Some(order)) = (bytes.get(4), bytes.get(5)) else { return Err(truncated) };
-        if *order != LITTLE_ENDIAN {
-            return Err(CoreError::Unsupported { what: "big-endian cores" });
-        }
-        let (kind, header) = match *class {
-            CLASS_64 => FileHeader64::read_from_prefix(bytes).ok().map(|(header, _)| Self::wide(&header)),
-            CLASS_32 => FileHeader32::read_from_prefix(bytes).ok().map(|(header, _)| Self::narrow(&header)),
+        let class = match *class {
+            CLASS_64 => Class::Elf64,
+            CLASS_32 => Class::Elf32,
             _ => return Err(CoreError::Unsupported { what: "ELF files that are neither 32 nor 64 bits" }),
-        }
-        .ok_or(truncated)?;
-        if kind == TYPE_CORE { Ok(header) } else { Err(CoreError::NotCore { kind }) }
-    }
-
-    fn wide(header: &FileHeader64) -> (u16, Self) {
-        let this = Self {
-            class: Class::Elf64,
-            machine: header.machine.get(),
-            program_headers: header.program_headers.get(),
-            program_header_size: header.program_header_size.get(),
-            program_header_count: header.program_header_count.get(),
-            section_headers: header.section_headers.get(),
         };
-        (header.kind.get(), this)
-    }
-
-    fn narrow(header: &FileHeader32) -> (u16, Self) {
-        let this = Self {
-            class: Class::Elf32,
-            machine: header.machine.get(),
-            program_headers: header.program_headers.get().into(),
-            program_header_size: header.program_header_size.get(),
-            program_header_count: header.program_header_count.get(),
-            section_headers: header.section_headers.get().into(),
+        let order = match *order {
+            LITTLE_ENDIAN => ByteOrder::Little,
+            BIG_ENDIAN => ByteOrder::Big,
+            _ => return Err(CoreError::Unsupported { what: "ELF files of an unknown order of bytes" }),
         };
-        (header.kind.get(), this)
+        Self::fields(Shape { class, order }, bytes).ok_or(truncated)
     }
 
-    /// The program headers, all of which are in the file.
-    pub(super) fn program_headers<'a>(
-        &self,
-        bytes: &'a [u8],
-    ) -> Result<impl Iterator<Item = ProgramHeader> + use<'a>, CoreError> {
-        let class = self.class;
-        let count = self.count(bytes)?;
-        if count > 0 && self.program_header_size != class.program_header_size() {
+    fn fields(shape: Shape, bytes: &[u8]) -> Option<Self> {
+        let mut at = shape.cursor(bytes);
+        let system = at.take(16)?[7];
+        let (kind, machine) = (at.short()?, at.short()?);
+        let _version = at.half()?;
+        let _entry = at.word()?;
+        let (program_headers, section_headers) = (at.word()?, at.word()?);
+        let _flags = at.half()?;
+        let _header_size = at.short()?;
+        let (program_header_size, program_header_count) = (at.short()?, at.short()?);
+        at.take(6)?;
+        Some(Self {
+            shape,
+            system,
+            kind,
+            machine,
+            program_headers,
+            program_header_size,
+            program_header_count,
+            section_headers,
+        })
+    }
+
+    /// The program headers of a core, as many as are in the file.
+    pub(super) fn program_headers(&self, file: &dyn Source) -> Result<Table, CoreError> {
+        let count = self.count(file)?;
+        let each = u64::from(self.shape.class.program_header_size());
+        if count > 0 && u64::from(self.program_header_size) != each {
             return Err(CoreError::Damaged { what: "program headers of an unknown length" });
         }
-        let table = count
-            .checked_mul(u64::from(class.program_header_size()))
-            .and_then(|size| part(bytes, self.program_headers, size))
-            .ok_or(CoreError::Truncated { what: "program headers" })?;
-        let each = table.chunks_exact(usize::from(class.program_header_size()));
-        Ok(each.filter_map(move |header| ProgramHeader::read(class, header)))
+        let room = file.size().saturating_sub(self.program_headers) / each;
+        let there = count.min(room).min(LARGEST_TABLE / each);
+        let bytes = part(file, self.program_headers, there * each, "program headers")?;
+        let headers = bytes
+            .chunks_exact(usize::from(self.shape.class.program_header_size()))
+            .filter_map(|header| ProgramHeader::read(self.shape, header))
+            .collect();
+        Ok(Table { headers, cut: count - there })
     }
 
     /// How many program headers there are. Where that is too many for the ELF header, it stands in section header 0.
-    fn count(&self, bytes: &[u8]) -> Result<u64, CoreError> {
+    fn count(&self, file: &dyn Source) -> Result<u64, CoreError> {
         if self.program_header_count != MANY_SEGMENTS {
             return Ok(self.program_header_count.into());
         }
-        let section = part(bytes, self.section_headers, self.class.section_header_size().into())
-            .ok_or(CoreError::Truncated { what: "section header" })?;
-        let count = match self.class {
-            Class::Elf64 => SectionHeader64::read_from_bytes(section).map(|section| section.info).ok(),
-            Class::Elf32 => SectionHeader32::read_from_bytes(section).map(|section| section.info).ok(),
+        let size = self.shape.class.section_header_size();
+        let section = part(file, self.section_headers, size.into(), "section header")?;
+        let mut at = self.shape.cursor(&section);
+        let mut info = || {
+            // Name and type; flags, address, offset and size; link; then info.
+            at.take(8)?;
+            (0..4).try_for_each(|_| at.word().map(drop))?;
+            at.half()?;
+            at.half()
         };
-        count.map(|count| count.get().into()).ok_or(CoreError::Truncated { what: "section header" })
+        info().map(u64::from).ok_or(CoreError::Truncated { what: "section header" })
     }
 }
 
 impl ProgramHeader {
-    fn read(class: Class, bytes: &[u8]) -> Option<Self> {
-        match class {
-            Class::Elf64 => ProgramHeader64::read_from_bytes(bytes).ok().map(|header| Self {
-                kind: header.kind.get(),
-                flags: header.flags.get(),
-                offset: header.offset.get(),
-                address: header.address.get(),
-                file_size: header.file_size.get(),
-                memory_size: header.memory_size.get(),
-                align: header.align.get(),
-            }),
-            Class::Elf32 => ProgramHeader32::read_from_bytes(bytes).ok().map(|header| Self {
-                kind: header.kind.get(),
-                flags: header.flags.get(),
-                offset: header.offset.get().into(),
-                address: header.address.get().into(),
-                file_size: header.file_size.get().into(),
-                memory_size: header.memory_size.get().into(),
-                align: header.align.get().into(),
-            }),
-        }
+    pub(crate) fn read(shape: Shape, bytes: &[u8]) -> Option<Self> {
+        let mut at = shape.cursor(bytes);
+        let kind = at.half()?;
+        let (flags, header) = match shape.class {
+            Class::Elf64 => (at.half()?, Self::places(&mut at)?),
+            Class::Elf32 => {
+                let header = Self::places(&mut at)?;
+                (at.half()?, header)
+            }
+        };
+        Some(Self { kind, flags, align: at.word()?, ..header })
+    }
+
+    /// Offset, address, physical address and the two sizes.
+    fn places(at: &mut Cursor<'_>) -> Option<Self> {
+        let (offset, address, _physical) = (at.word()?, at.word()?, at.word()?);
+        let (file_size, memory_size) = (at.word()?, at.word()?);
+        Some(Self { kind: 0, flags: 0, offset, address, file_size, memory_size, align: 0 })
     }
 
     pub(super) fn protection(&self) -> Protection {
@@ -139,8 +157,15 @@ impl ProgramHeader {
 }
 
 /// `size` bytes at `offset`, when the file has them all.
-pub(super) fn part(bytes: &[u8], offset: u64, size: u64) -> Option<&[u8]> {
-    let start = usize::try_from(offset).ok()?;
-    let end = start.checked_add(usize::try_from(size).ok()?)?;
-    bytes.get(start..end)
+pub(super) fn part(file: &dyn Source, offset: u64, size: u64, what: &'static str) -> Result<Vec<u8>, CoreError> {
+    let inside = offset.checked_add(size).is_some_and(|end| end <= file.size());
+    let length = usize::try_from(size).ok().filter(|_| inside).ok_or(CoreError::Truncated { what })?;
+    let mut bytes = vec![0; length];
+    file.read_exact_at(offset, &mut bytes).map_err(|error| CoreError::Input {
+        what,
+        offset,
+        kind: error.kind(),
+        detail: error.to_string(),
+    })?;
+    Ok(bytes)
 }

@@ -1,15 +1,23 @@
 //! Taking a core apart: headers, notes, and memory by address.
 //!
-//! This is the ground floor: what stands where. What the notes mean for a process is not decided here. The bytes may come
-//! from anywhere: all arithmetic is checked, and nothing is allocated that the file does not have the bytes for.
+//! This is the ground floor: what stands where. The bytes may come from anywhere: all arithmetic is checked, and nothing
+//! is allocated that the file does not have the bytes for.
 
+mod cursor;
 mod headers;
 mod notes;
 
-use effigy_process::{Address, AddressRange, Architecture, Memory, NotRead, Protection};
+use std::sync::Arc;
 
+use effigy_process::{Address, AddressRange, Architecture, ByteOrder, Memory, NotRead, Protection};
+
+use self::headers::FileHeader;
 pub use self::notes::{Note, Notes};
+use super::layout;
 pub use super::layout::Class;
+use crate::MemoryMap;
+use crate::memory::Found;
+use crate::source::{Buffered, SharedSource, Source};
 
 /// Why a core cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +44,28 @@ pub enum CoreError {
         /// What it must have.
         what: &'static str,
     },
+    /// The file cannot be read.
+    #[error("reading the core's {what} at offset {offset:#x}: {detail}")]
+    Input {
+        /// What was to be read.
+        what: &'static str,
+        /// Where it begins, from the start of the file, in bytes.
+        offset: u64,
+        /// Kind of the system's error.
+        kind: std::io::ErrorKind,
+        /// The system's words.
+        detail: String,
+    },
+    /// Something is longer than anything of its kind.
+    #[error("a {what} of {size} bytes at offset {offset:#x} is longer than is accepted")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// Where it begins, from the start of the file, in bytes.
+        offset: u64,
+        /// Its length in bytes.
+        size: u64,
+    },
     /// A header says something impossible.
     #[error("the core's headers are damaged: {what}")]
     Damaged {
@@ -44,14 +74,18 @@ pub enum CoreError {
     },
 }
 
+/// Most bytes of a note that are read: ten times what the list of a process's files takes at the most.
+const LARGEST_NOTE: u64 = 256 << 20;
+
 /// A core, its headers read.
-#[derive(Debug)]
-pub struct Core<'a> {
-    bytes: &'a [u8],
-    class: Class,
-    machine: u16,
+#[derive(Clone, Debug)]
+pub struct Core {
+    file: Arc<Buffered>,
+    header: FileHeader,
     segments: Vec<Segment>,
+    memory: MemoryMap,
     notes: Vec<notes::Place>,
+    headers_cut: u64,
 }
 
 /// A piece of memory: a `PT_LOAD`, or what is left of it where another one covers the same addresses.
@@ -69,43 +103,69 @@ pub struct Segment {
     pub cut: u64,
 }
 
-impl<'a> Core<'a> {
-    /// Reads the headers of a core, which is all of `bytes`.
+impl Core {
+    /// Reads the headers of a core from a copy of the bytes of its file; see [`open`](Self::open).
     ///
     /// # Errors
-    /// When it is no core, or its headers cannot be made sense of. A core that was cut short behind its headers can be
-    /// read: see [`Segment::cut`].
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, CoreError> {
-        let file = headers::FileHeader::read(bytes)?;
-        let (mut segments, mut notes) = (Vec::new(), Vec::new());
-        for header in file.program_headers(bytes)? {
-            match header.kind {
-                super::layout::SEGMENT_LOAD => segments.extend(Segment::new(&header, bytes.len() as u64)),
-                super::layout::SEGMENT_NOTE => notes.push(notes::Place::new(&header)),
-                _ => {}
-            }
+    /// When it is no core, or its headers cannot be made sense of.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CoreError> {
+        Self::open(Arc::new(bytes.to_vec()))
+    }
+
+    /// Reads the headers of a core.
+    ///
+    /// # Errors
+    /// When it is no core, or its headers cannot be made sense of. A core that was cut short behind its ELF header can be
+    /// read: see [`Segment::cut`] and [`headers_cut`](Self::headers_cut).
+    pub fn open(source: SharedSource) -> Result<Self, CoreError> {
+        let size = source.size();
+        let start = headers::part(&source, 0, size.min(64), "ELF header")?;
+        let header = FileHeader::read(&start)?;
+        if header.kind != layout::TYPE_CORE {
+            return Err(CoreError::NotCore { kind: header.kind });
         }
-        Ok(Self { bytes, class: file.class, machine: file.machine, segments: apart(segments), notes })
+        let table = header.program_headers(&source)?;
+        let of_kind = |kind| table.headers.iter().filter(move |header| header.kind == kind);
+        let segments = apart(of_kind(layout::SEGMENT_LOAD).filter_map(|header| Segment::new(header, size)).collect());
+        let notes = of_kind(layout::SEGMENT_NOTE).map(notes::Place::new).collect();
+        let mut found = Found::new(source.clone());
+        for segment in &segments {
+            found.add(segment.range.start().0, segment.offset, segment.captured);
+            found.missing = found.missing.saturating_add(segment.cut);
+        }
+        let memory = found.finish(Some(segments.iter().map(|segment| segment.range).collect()));
+        let file = Arc::new(Buffered::new(source));
+        Ok(Self { file, header, segments, memory, notes, headers_cut: table.cut })
     }
 
     /// Width of its addresses.
     #[must_use]
     pub fn class(&self) -> Class {
-        self.class
+        self.header.shape.class
+    }
+
+    /// The order of the bytes of its numbers.
+    #[must_use]
+    pub fn byte_order(&self) -> ByteOrder {
+        self.header.shape.order
     }
 
     /// `e_machine`.
     #[must_use]
     pub fn machine(&self) -> u16 {
-        self.machine
+        self.header.machine
     }
 
-    /// The architecture, when it is one that effigy knows.
+    /// `e_ident[EI_OSABI]`: 0 on Linux, as a rule.
     #[must_use]
-    pub fn architecture(&self) -> Option<Architecture> {
-        [Architecture::X86, Architecture::X86_64, Architecture::Arm, Architecture::Aarch64, Architecture::Riscv64]
-            .into_iter()
-            .find(|known| (super::layout::machine(*known).0, Class::of(*known)) == (self.machine, self.class))
+    pub fn system(&self) -> u8 {
+        self.header.system
+    }
+
+    /// The architecture; [`Architecture::Other`] when it is none that effigy knows.
+    #[must_use]
+    pub fn architecture(&self) -> Architecture {
+        architecture(&self.header)
     }
 
     /// Its memory, by rising address; no two segments overlap.
@@ -114,46 +174,45 @@ impl<'a> Core<'a> {
         &self.segments
     }
 
+    /// Its memory, by address.
+    #[must_use]
+    pub fn memory(&self) -> &MemoryMap {
+        &self.memory
+    }
+
+    /// Program headers that the core should have and the file ends before.
+    #[must_use]
+    pub fn headers_cut(&self) -> u64 {
+        self.headers_cut
+    }
+
     /// Its notes, in the order of the file.
     #[must_use]
-    pub fn notes(&self) -> Notes<'a, '_> {
-        Notes::new(self.bytes, &self.notes)
+    pub fn notes(&self) -> Notes<'_> {
+        Notes::new(&self.file, self.header.shape, &self.notes)
     }
 }
 
-impl<'a> Core<'a> {
-    /// All bytes from `address` on that lie in one piece in the file.
-    fn slice(&self, address: Address) -> Result<&'a [u8], NotRead> {
-        let after = self.segments.partition_point(|segment| segment.range.end() <= address);
-        let segment =
-            self.segments.get(after).filter(|segment| segment.range.contains(address)).ok_or(NotRead::Unmapped)?;
-        let skip = address.0 - segment.range.start().0;
-        let left = segment.captured.checked_sub(skip).filter(|left| *left > 0).ok_or(NotRead::NotCaptured)?;
-        let bytes = segment
-            .offset
-            .checked_add(skip)
-            .and_then(|from| usize::try_from(from).ok())
-            .and_then(|from| self.bytes.get(from..))
-            .ok_or(NotRead::NotCaptured)?;
-        Ok(&bytes[..usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len())])
+/// The architecture of an ELF file.
+fn architecture(header: &FileHeader) -> Architecture {
+    let pointer_size = if header.shape.class == Class::Elf32 { 4 } else { 8 };
+    match (header.machine, header.shape.class, header.shape.order) {
+        (3, Class::Elf32, _) => Architecture::X86,
+        (62, Class::Elf64, _) => Architecture::X86_64,
+        (62, Class::Elf32, _) => Architecture::X32,
+        (40, Class::Elf32, _) => Architecture::Arm,
+        (183, Class::Elf64, _) => Architecture::Aarch64,
+        (243, Class::Elf64, _) => Architecture::Riscv64,
+        (21, Class::Elf64, ByteOrder::Big) => Architecture::Ppc64,
+        (21, Class::Elf64, ByteOrder::Little) => Architecture::Ppc64le,
+        (22, Class::Elf64, _) => Architecture::S390x,
+        (machine, ..) => Architecture::Other { machine, pointer_size },
     }
 }
 
-impl Memory for Core<'_> {
+impl Memory for Core {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
-        let mut bytes = self.slice(address)?;
-        let mut done = 0;
-        // Memory that is whole may lie in pieces in the file.
-        loop {
-            let count = bytes.len().min(buffer.len() - done);
-            buffer[done..done + count].copy_from_slice(&bytes[..count]);
-            done += count;
-            let next = address.checked_add(done as u64).filter(|_| done < buffer.len());
-            match next.and_then(|next| self.slice(next).ok()).filter(|more| !more.is_empty()) {
-                Some(more) => bytes = more,
-                None => return Ok(done),
-            }
-        }
+        self.memory.read(address, buffer)
     }
 }
 

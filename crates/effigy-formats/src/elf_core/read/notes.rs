@@ -1,21 +1,45 @@
 //! The notes, one after the other.
 
-use bstr::{BStr, ByteSlice};
-use zerocopy::FromBytes;
+use std::sync::Arc;
 
-use super::super::layout::{NOTE_ALIGN, NoteHeader};
-use super::CoreError;
-use super::headers::ProgramHeader;
+use bstr::{BString, ByteSlice};
 
-/// A note.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Note<'a> {
+use super::super::layout::NOTE_ALIGN;
+use super::cursor::Shape;
+use super::headers::{ProgramHeader, part};
+use super::{CoreError, LARGEST_NOTE};
+use crate::source::{Buffered, Source};
+
+/// Bytes of a note's header.
+const HEADER_SIZE: u64 = 12;
+/// Longest owner that we take, in bytes.
+const LONGEST_OWNER: u64 = 256;
+
+/// A note, and where its contents lie.
+#[derive(Clone, Debug)]
+pub struct Note {
     /// Who says what its type means: `CORE`, `LINUX`, `EFFIGY`, …; without the final zero byte.
-    pub owner: &'a BStr,
+    pub owner: BString,
     /// Its type, `n_type`.
     pub kind: u32,
+    /// Where its contents begin, from the start of the file, in bytes.
+    pub offset: u64,
+    /// Length of its contents in bytes.
+    pub size: u64,
+    pub(super) file: Arc<Buffered>,
+}
+
+impl Note {
     /// Its contents.
-    pub description: &'a [u8],
+    ///
+    /// # Errors
+    /// When the file cannot be read, or they are longer than any note's.
+    pub fn description(&self) -> Result<Vec<u8>, CoreError> {
+        if self.size > LARGEST_NOTE {
+            return Err(CoreError::TooLarge { what: "note", offset: self.offset, size: self.size });
+        }
+        part(&*self.file, self.offset, self.size, "notes")
+    }
 }
 
 /// A `PT_NOTE`.
@@ -23,84 +47,100 @@ pub struct Note<'a> {
 pub(super) struct Place {
     offset: u64,
     size: u64,
-    align: usize,
+    align: u64,
 }
 
 impl Place {
     pub(super) fn new(header: &ProgramHeader) -> Self {
         // Notes of 64-bit files should be aligned to 8 bytes, and are only where the header says so.
         let align = if header.align == 8 { 8 } else { NOTE_ALIGN };
-        Self { offset: header.offset, size: header.file_size, align: usize::try_from(align).unwrap_or(4) }
-    }
-
-    /// Its bytes, as many as the file has, and whether those are all.
-    fn bytes<'a>(&self, file: &'a [u8]) -> (&'a [u8], bool) {
-        let start = usize::try_from(self.offset).unwrap_or(usize::MAX).min(file.len());
-        let size = usize::try_from(self.size).unwrap_or(usize::MAX);
-        let rest = &file[start..];
-        (&rest[..size.min(rest.len())], size <= rest.len())
+        Self { offset: header.offset, size: header.file_size, align }
     }
 }
 
 /// Iterator over the notes of a core. After the first error there is nothing more: where the next note begins is not
 /// known.
 #[derive(Clone, Debug)]
-pub struct Notes<'a, 'p> {
-    file: &'a [u8],
+pub struct Notes<'p> {
+    file: &'p Arc<Buffered>,
+    shape: Shape,
     places: std::slice::Iter<'p, Place>,
-    rest: &'a [u8],
-    align: usize,
+    /// What is left of the segment at hand, as far as the file has it.
+    at: u64,
+    end: u64,
+    align: u64,
     /// Whether the file has all of the segment at hand.
     whole: bool,
 }
 
-impl<'a, 'p> Notes<'a, 'p> {
-    pub(super) fn new(file: &'a [u8], places: &'p [Place]) -> Self {
-        Self { file, places: places.iter(), rest: &[], align: 4, whole: true }
+impl<'p> Notes<'p> {
+    pub(super) fn new(file: &'p Arc<Buffered>, shape: Shape, places: &'p [Place]) -> Self {
+        Self { file, shape, places: places.iter(), at: 0, end: 0, align: 4, whole: true }
     }
 
     fn stop(&mut self) {
-        self.rest = &[];
-        self.whole = true;
+        (self.at, self.end, self.whole) = (0, 0, true);
         self.places = [].iter();
     }
 
-    /// The note at the beginning of `rest`.
-    fn take(&mut self) -> Option<Note<'a>> {
-        let (header, _) = NoteHeader::read_from_prefix(self.rest).ok()?;
-        let name_end = size_of::<NoteHeader>().checked_add(usize::try_from(header.name_size.get()).ok()?)?;
-        let owner = self.rest.get(size_of::<NoteHeader>()..name_end)?;
-        let start = name_end.checked_next_multiple_of(self.align)?;
-        let end = start.checked_add(usize::try_from(header.description_size.get()).ok()?)?;
-        let description = self.rest.get(start..end)?;
+    /// The note at hand; `Ok(None)` when it does not fit.
+    fn take(&mut self) -> Result<Option<Note>, CoreError> {
+        let left = self.end - self.at;
+        if left < HEADER_SIZE {
+            return Ok(None);
+        }
+        let header = part(&**self.file, self.at, HEADER_SIZE, "notes")?;
+        let mut fields = self.shape.cursor(&header);
+        let (Some(name_size), Some(size), Some(kind)) = (fields.half(), fields.half(), fields.half()) else {
+            return Ok(None);
+        };
+        // Lengths are counted from the segment's beginning, which is aligned in memory if not in the file.
+        let name_end = HEADER_SIZE + u64::from(name_size);
+        let start = name_end.next_multiple_of(self.align);
+        let end = start + u64::from(size);
+        if name_end > left || end > left {
+            return Ok(None);
+        }
+        let owner = part(&**self.file, self.at + HEADER_SIZE, u64::from(name_size).min(LONGEST_OWNER), "notes")?;
+        let note = Note {
+            owner: owner.trim_end_with(|end| end == '\0').into(),
+            kind,
+            offset: self.at + start,
+            size: size.into(),
+            file: Arc::clone(self.file),
+        };
         // The last note's padding may be missing.
-        let next = end.checked_next_multiple_of(self.align)?.min(self.rest.len());
-        self.rest = &self.rest[next..];
-        Some(Note { owner: owner.trim_end_with(|end| end == '\0').as_bstr(), kind: header.kind.get(), description })
+        self.at += end.next_multiple_of(self.align).min(left);
+        Ok(Some(note))
     }
 }
 
-impl<'a> Iterator for Notes<'a, '_> {
-    type Item = Result<Note<'a>, CoreError>;
+impl Iterator for Notes<'_> {
+    type Item = Result<Note, CoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.rest.is_empty() {
+        while self.at >= self.end {
             if !self.whole {
                 self.stop();
                 return Some(Err(CoreError::Truncated { what: "notes" }));
             }
             let place = self.places.next()?;
-            (self.rest, self.whole) = place.bytes(self.file);
-            self.align = place.align;
+            let file = self.file.size();
+            let promised = place.offset.saturating_add(place.size);
+            (self.at, self.end) = (place.offset.min(file), promised.min(file));
+            (self.align, self.whole) = (place.align, promised <= file);
         }
-        Some(self.take().ok_or_else(|| {
-            let whole = self.whole;
+        let whole = self.whole;
+        let outcome = self.take();
+        if !matches!(outcome, Ok(Some(_))) {
             self.stop();
-            if whole {
+        }
+        Some(outcome.and_then(|note| {
+            note.ok_or(if whole {
                 CoreError::Damaged { what: "a note is longer than its segment" }
             } else {
                 CoreError::Truncated { what: "notes" }
-            }
+            })
         }))
     }
 }

@@ -31,7 +31,7 @@ fn exercise(bytes: &[u8]) {
 fn memory_is_bytes_or_a_reason() {
     let bytes = written();
     let core = Core::parse(&bytes).unwrap();
-    assert_eq!(core.architecture(), Some(Architecture::X86_64));
+    assert_eq!(core.architecture(), Architecture::X86_64);
     let mut buffer = [0xee; 8192];
     assert_eq!(core.read(Address(0x60_0ffc), &mut buffer), Ok(4));
     assert_eq!(buffer[..5], [0, 0, 0, 0, 0xee]);
@@ -52,12 +52,12 @@ fn notes_are_those_that_were_written() {
     let first: Vec<_> = notes.iter().take(7).map(|note| note.kind).collect();
     let file = crate::elf_core::layout::note::FILE;
     assert_eq!(first, [note::PRSTATUS, 3, 0x5349_4749, 6, file, note::PRFPREG, note::X86_XSTATE]);
-    assert_eq!(notes[0].description.len(), 336);
+    assert_eq!(notes[0].size, 336);
     let gaps = notes.iter().find(|note| note.owner == OWNER_EFFIGY && note.kind == effigy::GAPS).unwrap();
-    let gaps: serde_json::Value = serde_json::from_slice(gaps.description).unwrap();
+    let gaps: serde_json::Value = serde_json::from_slice(&gaps.description().unwrap()).unwrap();
     assert_eq!(gaps[0]["start"], "0x601000");
     let maps = notes.iter().find(|note| note.kind == effigy::MAPS).unwrap();
-    assert!(maps.description.starts_with(b"00400000-00401000 r-xp 00000000 00:00 7"));
+    assert!(maps.description().unwrap().starts_with(b"00400000-00401000 r-xp 00000000 00:00 7"));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn what_is_no_core_is_named() {
     let mut bytes = written();
     bytes[16] = 2;
     assert_eq!(Core::parse(&bytes).unwrap_err(), CoreError::NotCore { kind: 2 });
-    bytes[5] = 2;
+    bytes[5] = 3;
     assert!(matches!(Core::parse(&bytes).unwrap_err(), CoreError::Unsupported { .. }));
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use bstr::ByteSlice;
-use effigy_process::{Process, Region, Thread};
+use effigy_process::{Process, Region, Thread, ThreadId};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
@@ -24,11 +24,14 @@ pub(super) fn write(process: &Process, notes: &mut Notes<'_>) -> io::Result<()> 
     Ok(())
 }
 
+/// The user and group of a process of which these are not known: the kernel's overflow id, `nobody`. 0 would be root.
+const NOBODY: u32 = 65534;
+
 /// `NT_PRPSINFO`, filled as `fill_psinfo` (fs/binfmt_elf.c) does.
 fn process_info(process: &Process) -> Vec<u8> {
     let identity = &process.identity;
-    let main = process.threads.iter().find(|thread| thread.id.0 == identity.pid.0).or(process.threads.first());
-    let letter = main.map_or('?', |thread| thread.state.0);
+    let main = identity.pid.and_then(|pid| process.thread(ThreadId(pid.0))).or(process.threads.first());
+    let letter = main.and_then(|thread| thread.state).map_or('?', |state| state.0);
     let letter = u8::try_from(letter).unwrap_or(b'?');
     let info = ProcessInfo64 {
         state: state_number(letter),
@@ -37,12 +40,12 @@ fn process_info(process: &Process) -> Vec<u8> {
         nice: main.map_or(0, nice),
         pad: U32::ZERO,
         flags: U64::new(task_flags(process)),
-        uid: U32::new(process.credentials.uid[0]),
-        gid: U32::new(process.credentials.gid[0]),
-        pid: U32::new(identity.pid.0),
-        parent: U32::new(identity.parent.0),
-        group: U32::new(identity.group),
-        session: U32::new(identity.session),
+        uid: U32::new(process.credentials.as_ref().map_or(NOBODY, |credentials| credentials.uid[0])),
+        gid: U32::new(process.credentials.as_ref().map_or(NOBODY, |credentials| credentials.gid[0])),
+        pid: U32::new(identity.pid.map_or(0, |pid| pid.0)),
+        parent: U32::new(identity.parent.map_or(0, |parent| parent.0)),
+        group: U32::new(identity.group.unwrap_or(0)),
+        session: U32::new(identity.session.unwrap_or(0)),
         name: text(&identity.name),
         arguments: text(&arguments(process)),
     };
@@ -86,7 +89,7 @@ fn state_number(letter: u8) -> u8 {
 }
 
 fn nice(thread: &Thread) -> i8 {
-    i8::try_from(thread.scheduling.nice).unwrap_or(0)
+    thread.scheduling.nice.and_then(|nice| i8::try_from(nice).ok()).unwrap_or(0)
 }
 
 /// Field 9 of proc_pid_stat(5), the kernel's flags of the task; 0 when the file could not be read. The name, field 2,
@@ -120,8 +123,11 @@ const BY_KERNEL: i32 = 0x80;
 
 /// `NT_SIGINFO`: `si_signo`, `si_errno`, `si_code`, then, aligned to a pointer, `si_addr`.
 fn signal_info(process: &Process) -> [u8; SIGINFO_SIZE] {
-    let (signal, code, address) =
-        process.fault.as_ref().map_or((STOPPED, BY_KERNEL, None), |fault| (fault.signal, fault.code, fault.address));
+    let (signal, code, address) = process
+        .fault
+        .as_ref()
+        .and_then(|fault| fault.as_signal().map(|(number, code)| (number, code, fault.address)))
+        .unwrap_or((STOPPED, BY_KERNEL, None));
     let mut info = [0; SIGINFO_SIZE];
     info[..4].copy_from_slice(&signal.to_le_bytes());
     info[8..12].copy_from_slice(&code.to_le_bytes());

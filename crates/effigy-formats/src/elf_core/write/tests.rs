@@ -57,7 +57,10 @@ fn statuses(process: &Process) -> (Vec<u32>, usize) {
     let notes: Vec<_> =
         core.notes().map(Result::unwrap).filter(|note| note.owner == "CORE" && note.kind == note::PRSTATUS).collect();
     let tid = |bytes: &[u8]| u32::from_le_bytes(bytes[pid_at..pid_at + 4].try_into().unwrap());
-    (notes.iter().map(|note| tid(note.description)).collect(), notes.first().map_or(0, |note| note.description.len()))
+    (
+        notes.iter().map(|note| tid(&note.description().unwrap())).collect(),
+        notes.first().map_or(0, |note| usize::try_from(note.size).unwrap()),
+    )
 }
 
 /// Sizes of `struct elf_prstatus` in Linux 6.18.

@@ -40,7 +40,8 @@ pub(super) fn first(process: &Process) -> Option<WithRegisters<'_>> {
 /// that lives on. lldb 19 then says SIGSTOP of its own accord; older versions waited for ever when there was no signal
 /// (dotnet/coreclr#11590), for which `NT_SIGINFO` has one.
 fn current_signal(process: &Process) -> u16 {
-    process.fault.as_ref().map_or(0, |fault| u16::try_from(fault.signal).unwrap_or(0))
+    let signal = process.fault.as_ref().and_then(effigy_process::Fault::as_signal);
+    signal.map_or(0, |(number, _)| u16::try_from(number).unwrap_or(0))
 }
 
 /// `NT_PRSTATUS`, filled as `fill_prstatus` (fs/binfmt_elf.c) does.
@@ -64,10 +65,11 @@ fn status(process: &Process, thread: &Thread) -> ThreadStatus64 {
     let signal = current_signal(process);
     let identity = &process.identity;
     // The main thread's note shows the times of all threads together, as the kernel's does.
-    let (user, system) = if thread.id.0 == identity.pid.0 {
-        (identity.user_time, identity.kernel_time)
+    let (user, system) = if identity.pid.is_some_and(|pid| pid.0 == thread.id.0) {
+        (identity.user_time.unwrap_or_default(), identity.kernel_time.unwrap_or_default())
     } else {
-        (thread.times.user, thread.times.kernel)
+        let times = thread.times.unwrap_or_default();
+        (times.user, times.kernel)
     };
     ThreadStatus64 {
         signal: U32::new(u32::from(signal)),
@@ -75,12 +77,12 @@ fn status(process: &Process, thread: &Thread) -> ThreadStatus64 {
         signal_error: U32::ZERO,
         current_signal: U16::new(signal),
         pad: U16::ZERO,
-        pending: U64::new(thread.scheduling.signals_pending),
-        blocked: U64::new(thread.scheduling.signals_blocked),
+        pending: U64::new(thread.scheduling.signals_pending.unwrap_or(0)),
+        blocked: U64::new(thread.scheduling.signals_blocked.unwrap_or(0)),
         pid: U32::new(thread.id.0),
-        parent: U32::new(identity.parent.0),
-        group: U32::new(identity.group),
-        session: U32::new(identity.session),
+        parent: U32::new(identity.parent.map_or(0, |parent| parent.0)),
+        group: U32::new(identity.group.unwrap_or(0)),
+        session: U32::new(identity.session.unwrap_or(0)),
         user: time(user),
         system: time(system),
         children_user: time(Duration::ZERO),

@@ -94,6 +94,21 @@ pub(crate) struct Arm64 {
     pub(crate) debug: [u8; 120],
 }
 
+/// `MDRawContextARM64_Old` (Breakpad), which goes with the architecture 0x8003: the flags have 64 bits, cpsr comes behind
+/// pc, and floating point is at the end.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Arm64Old {
+    pub(crate) flags: U64,
+    pub(crate) x: [U64; 31],
+    pub(crate) sp: U64,
+    pub(crate) pc: U64,
+    pub(crate) cpsr: U32,
+    pub(crate) fpsr: U32,
+    pub(crate) fpcr: U32,
+    pub(crate) v: [u8; 512],
+}
+
 /// `MDRawContextARM` (Breakpad; not the CONTEXT of winnt.h).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -110,6 +125,7 @@ const _: () = {
     assert!(size_of::<Amd64>() == 1232);
     assert!(size_of::<X86>() == 716);
     assert!(size_of::<Arm64>() == 912);
+    assert!(size_of::<Arm64Old>() == 796);
     assert!(size_of::<Arm>() == 368);
 };
 

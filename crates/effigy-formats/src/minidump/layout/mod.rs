@@ -152,6 +152,31 @@ pub(super) const CODE_VIEW_ELF: u32 = 0x4270_454c;
 /// bytes of an ELF build id into the GUID.
 pub(super) const CODE_VIEW_PDB: u32 = u32::from_le_bytes(*b"RSDS");
 
+/// First word of the CodeView record of a PDB from before there were GUIDs (`NB10`).
+pub(super) const CODE_VIEW_OLD_PDB: u32 = u32::from_le_bytes(*b"NB10");
+/// First word of a `VS_FIXEDFILEINFO` that holds anything.
+pub(super) const VERSION_SIGNATURE: u32 = 0xfeef_04bd;
+
+/// `MINIDUMP_UNLOADED_MODULE_LIST` without its entries.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct UnloadedModuleHeader {
+    pub(super) header_size: U32,
+    pub(super) entry_size: U32,
+    pub(super) count: U32,
+}
+
+/// `MINIDUMP_UNLOADED_MODULE`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct UnloadedModule {
+    pub(super) base: U64,
+    pub(super) size: U32,
+    pub(super) checksum: U32,
+    pub(super) time_stamp: U32,
+    pub(super) name_rva: U32,
+}
+
 /// `MINIDUMP_MEMORY_INFO_LIST` without its entries.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -265,6 +290,8 @@ pub(super) mod processor {
     pub(crate) const X86_ON_64: u16 = 10;
     /// 64-bit ARM.
     pub(crate) const ARM64: u16 = 12;
+    /// 64-bit ARM as Breakpad had it before Windows ran on it.
+    pub(crate) const ARM64_OLD: u16 = 0x8003;
 }
 
 /// Bits of [`MiscInfo::flags`].

@@ -20,6 +20,8 @@ pub(crate) const COMMENT_A: u32 = 10;
 pub(crate) const COMMENT_W: u32 = 11;
 /// `HandleDataStream`.
 pub(crate) const HANDLE_DATA: u32 = 12;
+/// `UnloadedModuleListStream`.
+pub(crate) const UNLOADED_MODULE_LIST: u32 = 14;
 /// `MiscInfoStream`.
 pub(crate) const MISC_INFO: u32 = 15;
 /// `MemoryInfoListStream`.

@@ -42,6 +42,28 @@ pub enum ReadError {
         /// Length of the stream in bytes.
         size: u64,
     },
+    /// The file cannot be read.
+    #[error("reading {what} at offset {offset:#x}: {detail}")]
+    Input {
+        /// What was to be read.
+        what: &'static str,
+        /// Where it begins, from the start of the file, in bytes.
+        offset: u64,
+        /// Kind of the system's error.
+        kind: std::io::ErrorKind,
+        /// The system's words.
+        detail: String,
+    },
+    /// Something is longer than anything of its kind, or the same bytes are counted again and again.
+    #[error("{what} of {size} bytes at offset {offset:#x} is longer than is accepted")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// Where it begins, from the start of the file, in bytes.
+        offset: u64,
+        /// Its length in bytes.
+        size: u64,
+    },
     /// A field has a value that makes no sense.
     #[error("{what} at offset {offset:#x} is {value:#x}")]
     Value {

@@ -16,7 +16,7 @@ pub struct ProcessKey {
     pub created: Option<u32>,
 }
 
-impl Dump<'_> {
+impl Dump {
     /// Which process this is a dump of.
     ///
     /// # Errors

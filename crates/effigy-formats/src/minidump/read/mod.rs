@@ -13,33 +13,34 @@ mod source;
 mod threads;
 
 use std::mem::offset_of;
+use std::sync::Arc;
 
-use bstr::{BStr, ByteSlice};
+use bstr::{BString, ByteSlice};
 use effigy_process::{Address, ThreadId};
 use zerocopy::little_endian::{U16, U32};
 
 pub use self::error::ReadError;
-pub use self::memory::MemoryMap;
 pub use self::misc_info::ProcessKey;
 pub use self::modules::{Module, ModuleIdentity};
-pub use self::notes::{RegisterNote, ThreadNotes};
-use self::source::Block;
-pub use self::source::Text;
+pub use self::notes::ThreadNotes;
+use self::source::{Block, utf16};
 pub use self::threads::{Context, Thread};
+use crate::source::SharedSource;
+
 use super::layout::{self, Directory, Header, PLATFORM_WIN32_NT, SystemInfo, flag, stream};
 
 /// A minidump.
-#[derive(Clone, Copy)]
-pub struct Dump<'a> {
-    file: Block<'a>,
-    header: &'a Header,
-    directory: &'a [Directory],
+#[derive(Clone, Debug)]
+pub struct Dump {
+    file: Block,
+    header: Header,
+    directory: Arc<[Directory]>,
     architecture: Option<u16>,
 }
 
 /// What the process died of, or which thread the dump was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exception<'a> {
+pub struct Exception {
     /// The thread.
     pub thread: ThreadId,
     /// On Linux the signal's number, or 0xffffffff in a dump that was asked for.
@@ -49,17 +50,25 @@ pub struct Exception<'a> {
     /// Where it happened, or which address could not be accessed.
     pub address: Address,
     /// The thread's registers at that time.
-    pub context: Result<Option<Context<'a>>, ReadError>,
+    pub context: Result<Option<Context>, ReadError>,
 }
 
-impl<'a> Dump<'a> {
-    /// A minidump from the bytes of its file. Only header, directory and architecture are looked at.
+impl Dump {
+    /// A minidump from a copy of the bytes of its file; see [`open`](Self::open).
     ///
     /// # Errors
-    /// When these are not a minidump's.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, ReadError> {
-        let file = Block::file(bytes);
-        let header: &Header = file.record(0, "the header")?;
+    /// When they are not a minidump's.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ReadError> {
+        Self::open(Arc::new(bytes.to_vec()))
+    }
+
+    /// A minidump from its file. Only header, directory and architecture are looked at.
+    ///
+    /// # Errors
+    /// When these are not a minidump's, or cannot be read.
+    pub fn open(source: SharedSource) -> Result<Self, ReadError> {
+        let file = Block::file(source);
+        let header: Header = file.record(0, "the header")?;
         if header.signature.get() != layout::SIGNATURE {
             return Err(ReadError::Signature { found: header.signature.get() });
         }
@@ -68,7 +77,7 @@ impl<'a> Dump<'a> {
         }
         let directory =
             file.records(header.directory_rva.get().into(), header.stream_count.get().into(), "the directory")?;
-        let mut dump = Self { file, header, directory, architecture: None };
+        let mut dump = Self { file, header, directory: directory.into(), architecture: None };
         dump.architecture = dump.read_architecture();
         Ok(dump)
     }
@@ -93,7 +102,7 @@ impl<'a> Dump<'a> {
     }
 
     /// Types of the streams that there are, in the directory's order.
-    pub fn streams(&self) -> impl Iterator<Item = u32> + 'a {
+    pub fn streams(&self) -> impl Iterator<Item = u32> + '_ {
         self.directory.iter().map(|entry| entry.kind.get()).filter(|kind| *kind != stream::UNUSED)
     }
 
@@ -101,8 +110,8 @@ impl<'a> Dump<'a> {
     ///
     /// # Errors
     /// When the stream does not lie inside the file.
-    pub fn stream(&self, kind: u32) -> Result<Option<&'a [u8]>, ReadError> {
-        Ok(self.block(kind)?.map(Block::bytes))
+    pub fn stream(&self, kind: u32) -> Result<Option<Vec<u8>>, ReadError> {
+        self.block(kind)?.map(|block| block.bytes("a stream")).transpose()
     }
 
     /// The processor's architecture, `PROCESSOR_ARCHITECTURE_*`; `None` when the dump does not tell.
@@ -123,9 +132,9 @@ impl<'a> Dump<'a> {
     ///
     /// # Errors
     /// When the stream is cut off.
-    pub fn exception(&self) -> Result<Option<Exception<'a>>, ReadError> {
+    pub fn exception(&self) -> Result<Option<Exception>, ReadError> {
         let Some(block) = self.block(stream::EXCEPTION)? else { return Ok(None) };
-        let raw: &layout::Exception = block.record(0, "the exception")?;
+        let raw: layout::Exception = block.record(0, "the exception")?;
         Ok(Some(Exception {
             thread: ThreadId(raw.thread_id.get()),
             code: raw.code.get(),
@@ -141,8 +150,8 @@ impl<'a> Dump<'a> {
     /// When the stream does not lie inside the file.
     pub fn comment(&self) -> Result<Option<String>, ReadError> {
         if let Some(block) = self.block(stream::COMMENT_W)? {
-            let units: &[U16] = block.records(0, block.len() / 2, "the comment")?;
-            return Ok(Some(Text::new(units).to_string()));
+            let units: Vec<U16> = block.records(0, block.len() / 2, "the comment")?;
+            return Ok(Some(utf16(&units)));
         }
         let text = self.stream(stream::COMMENT_A)?;
         Ok(text.map(|text| text.split_str(b"\0").next().unwrap_or_default().to_str_lossy().into_owned()))
@@ -152,7 +161,7 @@ impl<'a> Dump<'a> {
     ///
     /// # Errors
     /// When the stream does not lie inside the file, or is no text.
-    pub fn soft_errors(&self) -> Result<Option<&'a str>, ReadError> {
+    pub fn soft_errors(&self) -> Result<Option<String>, ReadError> {
         self.text(stream::MOZ_SOFT_ERRORS, "the list of soft errors")
     }
 
@@ -160,7 +169,7 @@ impl<'a> Dump<'a> {
     ///
     /// # Errors
     /// When the stream does not lie inside the file, or is no text.
-    pub fn facts(&self) -> Result<Option<&'a str>, ReadError> {
+    pub fn facts(&self) -> Result<Option<String>, ReadError> {
         self.text(stream::EFFIGY_FACTS, "effigy's facts")
     }
 
@@ -168,7 +177,7 @@ impl<'a> Dump<'a> {
     ///
     /// # Errors
     /// When the stream does not lie inside the file, or is no text.
-    pub fn attachments(&self) -> Result<Option<&'a str>, ReadError> {
+    pub fn attachments(&self) -> Result<Option<String>, ReadError> {
         self.text(stream::EFFIGY_ATTACHMENTS, "the list of attachments")
     }
 
@@ -176,8 +185,8 @@ impl<'a> Dump<'a> {
     ///
     /// # Errors
     /// When the stream does not lie inside the file.
-    pub fn kernel_file(&self, kind: u32) -> Result<Option<&'a BStr>, ReadError> {
-        Ok(self.stream(kind)?.map(BStr::new))
+    pub fn kernel_file(&self, kind: u32) -> Result<Option<BString>, ReadError> {
+        Ok(self.stream(kind)?.map(BString::from))
     }
 
     /// Only the beginning of the stream is looked at: what follows differs between processors and writers.
@@ -189,15 +198,15 @@ impl<'a> Dump<'a> {
             .map(|number| number.get())
     }
 
-    fn text(&self, kind: u32, what: &'static str) -> Result<Option<&'a str>, ReadError> {
+    fn text(&self, kind: u32, what: &'static str) -> Result<Option<String>, ReadError> {
         let Some(block) = self.block(kind)? else { return Ok(None) };
-        let text = std::str::from_utf8(block.bytes());
+        let text = String::from_utf8(block.bytes(what)?);
         text.map(Some).map_err(|_| ReadError::Text { what, offset: block.offset() })
     }
 
     /// The first stream of a type. There should be one at most; lldb writes several exceptions, of which the first is
     /// the one that made the process stop.
-    fn block(&self, kind: u32) -> Result<Option<Block<'a>>, ReadError> {
+    fn block(&self, kind: u32) -> Result<Option<Block>, ReadError> {
         let Some(entry) = self.directory.iter().find(|entry| entry.kind.get() == kind) else { return Ok(None) };
         let location = entry.location;
         self.file.part(location.rva.get().into(), location.size.get().into(), "a stream").map(Some)

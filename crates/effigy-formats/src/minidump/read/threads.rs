@@ -4,45 +4,48 @@ use std::collections::HashMap;
 use std::mem::offset_of;
 
 use effigy_process::{Address, AddressRange, ThreadId};
-use zerocopy::little_endian::{U32, U64};
 
-use super::{Dump, ReadError, Text};
-use crate::minidump::layout::context::{Amd64, Arm, Arm64, X86};
+use super::{Dump, ReadError};
+use crate::minidump::layout::context::{Amd64, Arm, Arm64, Arm64Old, X86};
 use crate::minidump::layout::{self, Location, ThreadName, processor, stream};
+
+/// Most bytes of a CONTEXT that are read. One with all that XSAVE knows today, AMX included, takes 13 KiB.
+const LONGEST_CONTEXT: u64 = 16 << 10;
 
 /// A thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Thread<'a> {
+pub struct Thread {
     /// Its id.
     pub id: ThreadId,
     /// Its name, where the dump has one that can be read.
-    pub name: Option<Text<'a>>,
+    pub name: Option<String>,
     /// Its registers; `None` when the dump does not hold them.
-    pub context: Result<Option<Context<'a>>, ReadError>,
+    pub context: Result<Option<Context>, ReadError>,
     /// Its stack, as far as the dump says that it holds it: the memory itself is found by address. Empty, with the
     /// address alone, where it is to be looked up among the memory.
     pub stack: AddressRange,
 }
 
 /// A thread's registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context<'a> {
-    /// The CONTEXT as it lies in the file.
-    pub bytes: &'a [u8],
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The CONTEXT as it lies in the file, as far as we take it.
+    pub bytes: Vec<u8>,
     /// Where the thread executes; `None` when the CONTEXT is too short, or of an architecture that we do not know.
     pub instruction_pointer: Option<Address>,
     /// The stack pointer, likewise.
     pub stack_pointer: Option<Address>,
 }
 
-impl<'a> Dump<'a> {
+impl Dump {
     /// The threads, in the dump's order.
     ///
     /// # Errors
     /// When the list is cut off.
-    pub fn threads(&self) -> Result<Vec<Thread<'a>>, ReadError> {
+    pub fn threads(&self) -> Result<Vec<Thread>, ReadError> {
         let mut names = self.thread_names();
-        let threads = self.raw_threads()?.iter().map(|raw| {
+        let raw = self.raw_threads()?;
+        let threads = raw.iter().map(|raw| {
             let id = ThreadId(raw.id.get());
             Thread {
                 id,
@@ -55,16 +58,17 @@ impl<'a> Dump<'a> {
     }
 
     /// The list of threads as it lies in the file.
-    pub(super) fn raw_threads(&self) -> Result<&'a [layout::Thread], ReadError> {
-        self.block(stream::THREAD_LIST)?.map_or(Ok(&[]), |block| block.counted("the list of threads"))
+    pub(super) fn raw_threads(&self) -> Result<Vec<layout::Thread>, ReadError> {
+        self.block(stream::THREAD_LIST)?.map_or(Ok(Vec::new()), |block| block.counted("the list of threads"))
     }
 
     /// The threads' names. A name that cannot be read is no reason to do without the threads.
-    fn thread_names(&self) -> HashMap<ThreadId, Text<'a>> {
+    fn thread_names(&self) -> HashMap<ThreadId, String> {
         let Ok(Some(block)) = self.block(stream::THREAD_NAMES) else { return HashMap::new() };
-        let entries: &[ThreadName] = block.counted("the list of thread names").unwrap_or_default();
+        let entries: Vec<ThreadName> = block.counted("the list of thread names").unwrap_or_default();
+        let mut budget = self.file.budget();
         let named = entries.iter().filter_map(|entry| {
-            let name = self.file.string(entry.name_rva.get(), "a thread's name").ok()?;
+            let name = self.file.string(entry.name_rva.get(), "a thread's name", &mut budget).ok()?;
             Some((ThreadId(entry.id.get()), name))
         });
         named.collect()
@@ -72,17 +76,19 @@ impl<'a> Dump<'a> {
 
     /// The CONTEXT at a location. Its length is not looked at: there are longer ones than winnt.h describes (with XSAVE)
     /// and shorter ones (lldb's), and both hold the pointers.
-    pub(super) fn context(&self, location: Location, what: &'static str) -> Result<Option<Context<'a>>, ReadError> {
+    pub(super) fn context(&self, location: Location, what: &'static str) -> Result<Option<Context>, ReadError> {
         let Some(block) = self.file.at(location, what)? else { return Ok(None) };
-        let word = |at: usize| Some(Address(block.record::<U64>(at as u64, what).ok()?.get()));
-        let half = |at: usize| Some(Address(block.record::<U32>(at as u64, what).ok()?.get().into()));
+        let bytes = block.part(0, block.len().min(LONGEST_CONTEXT), what)?.bytes(what)?;
+        let word = |at: usize| Some(Address(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?)));
+        let half = |at: usize| Some(Address(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?).into()));
         let (instruction_pointer, stack_pointer) = match self.architecture {
             Some(processor::AMD64) => (word(offset_of!(Amd64, rip)), word(offset_of!(Amd64, general) + 4 * 8)),
             Some(processor::X86 | processor::X86_ON_64) => (half(offset_of!(X86, eip)), half(offset_of!(X86, esp))),
             Some(processor::ARM64) => (word(offset_of!(Arm64, pc)), word(offset_of!(Arm64, sp))),
+            Some(processor::ARM64_OLD) => (word(offset_of!(Arm64Old, pc)), word(offset_of!(Arm64Old, sp))),
             Some(processor::ARM) => (half(offset_of!(Arm, r) + 15 * 4), half(offset_of!(Arm, r) + 13 * 4)),
             _ => (None, None),
         };
-        Ok(Some(Context { bytes: block.bytes(), instruction_pointer, stack_pointer }))
+        Ok(Some(Context { bytes, instruction_pointer, stack_pointer }))
     }
 }

@@ -38,8 +38,9 @@ fn exception(process: &Process) -> Option<Exception> {
 fn died(process: &Process, fault: &Fault) -> Exception {
     let mut exception = Exception::new_zeroed();
     exception.thread_id = fault.thread.0.into();
-    exception.code = fault.signal.cast_unsigned().into();
-    exception.flags = fault.code.cast_unsigned().into();
+    let (code, flags) = fault.kind.numbers();
+    exception.code = code.into();
+    exception.flags = flags.into();
     match fault.address {
         Some(address) => {
             exception.address = address.0.into();
@@ -68,5 +69,6 @@ fn thread(process: &Process, id: ThreadId) -> Option<&Thread> {
 fn instruction_pointer(process: &Process, id: ThreadId) -> u64 {
     thread(process, id)
         .and_then(|thread| thread.registers.as_ref().ok()?.general())
-        .map_or(0, |general| general.instruction_pointer().0)
+        .and_then(|general| general.instruction_pointer())
+        .map_or(0, |pointer| pointer.0)
 }

@@ -106,7 +106,7 @@ fn object_name(handle: &Handle) -> Cow<'_, str> {
     }
     if !socket.state.is_empty() {
         name.push(' ');
-        name.push_str(socket.state);
+        name.push_str(&socket.state);
     }
     Cow::Owned(name)
 }

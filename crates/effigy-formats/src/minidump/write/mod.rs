@@ -155,7 +155,7 @@ fn header(scene: &Scene<'_>, directory: &[Directory]) -> Header {
         stream_count: narrow(directory.len() as u64).into(),
         directory_rva: narrow(size_of::<Header>() as u64).into(),
         checksum: 0.into(),
-        captured: narrow(since_1970(scene.process.captured).as_secs()).into(),
+        captured: narrow(scene.process.captured.map_or(0, |captured| since_1970(captured).as_secs())).into(),
         flags: scene.contents.minidump_type.into(),
     }
 }

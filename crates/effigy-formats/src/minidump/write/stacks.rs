@@ -70,8 +70,7 @@ fn ranges_by_address(extents: &ExtentList) -> impl Iterator<Item = (AddressRange
 /// points into the stack.
 fn point_of_interest(thread: &Thread) -> Option<Address> {
     let stack = thread.stack?;
-    let pointer =
-        thread.registers.as_ref().ok().and_then(|registers| registers.general()).map(|general| general.stack_pointer());
+    let pointer = thread.registers.as_ref().ok().and_then(|registers| registers.general()?.stack_pointer());
     Some(pointer.filter(|pointer| stack.contains(*pointer)).unwrap_or(stack.start()))
 }
 

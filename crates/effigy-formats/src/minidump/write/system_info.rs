@@ -20,7 +20,7 @@ pub(super) fn write(scene: &Scene<'_>, out: &mut Output<'_>) -> Result<Option<u6
         architecture: architecture(process.architecture).into(),
         processor_level: low16(cpu.family).into(),
         processor_revision: (low16(cpu.model) << 8 | low16(cpu.stepping) & 0xff).into(),
-        processors: u8::try_from(process.system.processors).unwrap_or(u8::MAX),
+        processors: process.system.processors.map_or(0, |count| u8::try_from(count).unwrap_or(u8::MAX)),
         major_version: major.into(),
         minor_version: minor.into(),
         build_number: build.into(),

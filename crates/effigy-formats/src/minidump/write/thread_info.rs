@@ -36,24 +36,26 @@ pub(super) fn write(scene: &Scene<'_>, out: &mut Output<'_>) -> Result<Option<u6
 }
 
 fn entry(process: &Process, thread: &Thread, has_context: bool) -> ThreadInfo {
-    let exited = thread.state.is_exited();
+    let exited = thread.state.is_some_and(effigy_process::ThreadState::is_exited);
+    let times = thread.times.unwrap_or_default();
     let flags = if exited { EXITED_THREAD } else { 0 } | if has_context { 0 } else { INVALID_CONTEXT };
     ThreadInfo {
         id: thread.id.0.into(),
         dump_flags: flags.into(),
         exit_status: if exited { 0 } else { STILL_ACTIVE }.into(),
-        created: ticks(created(process, thread) + BEFORE_1970).into(),
-        kernel_time: ticks(thread.times.kernel).into(),
-        user_time: ticks(thread.times.user).into(),
-        affinity: thread.scheduling.affinity.into(),
+        created: created(process, thread).map_or(0, |created| ticks(created + BEFORE_1970)).into(),
+        kernel_time: ticks(times.kernel).into(),
+        user_time: ticks(times.user).into(),
+        affinity: thread.scheduling.affinity.unwrap_or(0).into(),
         ..ThreadInfo::new_zeroed()
     }
 }
 
 /// When the thread was created, from 1970. Linux gives it from the system's start only, and the process's both ways.
-fn created(process: &Process, thread: &Thread) -> Duration {
+/// `None` when not known.
+fn created(process: &Process, thread: &Thread) -> Option<Duration> {
     let identity = &process.identity;
-    since_1970(identity.started) + thread.times.started.saturating_sub(identity.started_since_boot)
+    Some(since_1970(identity.started?) + thread.times?.started?.saturating_sub(identity.started_since_boot?))
 }
 
 /// A time in units of 100 ns.

@@ -14,8 +14,8 @@ const VALID: u16 = 0xf;
 
 /// Writes the stream. Linux keeps no peak of what Windows calls page file usage, the private memory in use.
 pub(super) fn write(scene: &Scene<'_>, out: &mut Output<'_>) -> Result<Option<u64>, WriteError> {
-    let counters = &scene.process.counters;
-    let faults = &scene.process.page_faults;
+    let Some(counters) = &scene.process.counters else { return Ok(None) };
+    let faults = scene.process.page_faults.unwrap_or_default();
     let private = counters.resident_anonymous.saturating_add(counters.swapped);
     out.record(&VmCounters {
         revision: REVISION.into(),

@@ -1,0 +1,258 @@
+//! The memory that a dump holds: which addresses lie where in the file. It is found, not read.
+
+use effigy_process::{Address, AddressRange, CapturedMemory, CapturedRange, Memory, NotRead};
+
+use crate::source::SharedSource;
+
+/// The memory that a dump holds, and what is known of the rest.
+#[derive(Clone, Debug)]
+pub struct MemoryMap {
+    sources: Vec<SharedSource>,
+    /// By rising address, without overlaps.
+    parts: Vec<CapturedRange>,
+    /// For each part the source that it is in; empty where there is but one.
+    origins: Vec<u8>,
+    /// Where the process has something mapped, by rising address; `None` when the dump does not tell.
+    mapped: Option<Vec<AddressRange>>,
+    /// Why some of the rest is missing, by rising address.
+    reasons: Vec<(AddressRange, NotRead)>,
+    missing: u64,
+}
+
+/// Memory as it is found in a file, in any order.
+#[derive(Debug)]
+pub(crate) struct Found {
+    source: SharedSource,
+    parts: Vec<CapturedRange>,
+    /// Bytes that are listed and that the file does not hold.
+    pub(crate) missing: u64,
+}
+
+impl Found {
+    pub(crate) fn new(source: SharedSource) -> Self {
+        Self { source, parts: Vec::new(), missing: 0 }
+    }
+
+    /// Adds `size` bytes of memory that lie at `offset` in the file, as far as they do: a dump that was cut off is
+    /// worth what is left of it.
+    pub(crate) fn add(&mut self, start: u64, offset: u64, size: u64) {
+        let available = self.source.size().saturating_sub(offset).min(size).min(u64::MAX - start);
+        self.missing = self.missing.saturating_add(size - available);
+        if available > 0 {
+            let range = AddressRange::sized(Address(start), available);
+            self.parts.push(CapturedRange { range, offset: Some(offset) });
+        }
+    }
+
+    /// The memory, with `mapped` where the process has something mapped.
+    pub(crate) fn finish(self, mapped: Option<Vec<AddressRange>>) -> MemoryMap {
+        let parts = disjoint(self.parts);
+        let (sources, origins, reasons) = (vec![self.source], Vec::new(), Vec::new());
+        MemoryMap { sources, parts, origins, mapped, reasons, missing: self.missing }
+    }
+}
+
+/// Sorts parts and cuts off what an earlier one already holds, so that one search finds the one part.
+fn disjoint(mut parts: Vec<CapturedRange>) -> Vec<CapturedRange> {
+    parts.sort_by_key(|part| part.range.start());
+    let mut end = Address(0);
+    parts.retain_mut(|part| {
+        *part = from(*part, end);
+        end = part.range.end().max(end);
+        !part.range.is_empty()
+    });
+    parts
+}
+
+/// What of a part lies at an address or behind it.
+fn from(part: CapturedRange, start: Address) -> CapturedRange {
+    let skip = start.0.saturating_sub(part.range.start().0).min(part.range.size());
+    let range = AddressRange::new(part.range.start().saturating_add(skip), part.range.end());
+    CapturedRange { range, offset: part.offset.map(|offset| offset.saturating_add(skip)) }
+}
+
+/// What of a part lies before an address.
+fn before(part: CapturedRange, end: Address) -> CapturedRange {
+    CapturedRange { range: AddressRange::new(part.range.start(), part.range.end().min(end)), ..part }
+}
+
+impl MemoryMap {
+    /// The ranges of memory that the dump holds, by rising address and without overlaps.
+    pub fn ranges(&self) -> impl Iterator<Item = AddressRange> + '_ {
+        self.parts.iter().map(|part| part.range)
+    }
+
+    /// Bytes of memory that the dump lists and the file does not hold, as it ends too early.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.missing
+    }
+
+    /// Where the process has something mapped, by rising address; `None` when the dump does not tell.
+    #[must_use]
+    pub fn mapped(&self) -> Option<&[AddressRange]> {
+        self.mapped.as_deref()
+    }
+
+    /// The same memory, of which it is known better where something is mapped: `mapped`, in any order.
+    #[must_use]
+    pub fn with_mapped(mut self, mut mapped: Vec<AddressRange>) -> Self {
+        mapped.sort_unstable_by_key(AddressRange::start);
+        self.mapped = Some(mapped);
+        self
+    }
+
+    /// The same memory, of which it is known why some of it is missing.
+    #[must_use]
+    pub fn with_reasons(mut self, mut reasons: Vec<(AddressRange, NotRead)>) -> Self {
+        reasons.sort_by_key(|(range, _)| range.start());
+        self.reasons = reasons;
+        self
+    }
+
+    /// This memory, and where it has none, that of `other`; what is mapped, though, is as `other` says, if it does.
+    #[must_use]
+    pub fn completed_by(self, other: Self) -> Self {
+        let offset = self.sources.len();
+        let mut all: Vec<(CapturedRange, u8)> = self.with_origins(0).collect();
+        for (part, origin) in other.with_origins(offset) {
+            let mut rest = part;
+            let first = self.parts.partition_point(|own| own.range.end() <= part.range.start());
+            for own in self.parts[first..].iter().take_while(|own| own.range.start() < part.range.end()) {
+                all.push((before(rest, own.range.start()), origin));
+                rest = from(rest, own.range.end());
+            }
+            all.push((rest, origin));
+        }
+        all.retain(|(part, _)| !part.range.is_empty());
+        all.sort_by_key(|(part, _)| part.range.start());
+        let (parts, origins) = all.into_iter().unzip();
+        Self {
+            sources: [self.sources, other.sources].concat(),
+            parts,
+            origins,
+            mapped: other.mapped.or(self.mapped),
+            reasons: [self.reasons, other.reasons].concat(),
+            missing: self.missing.saturating_add(other.missing),
+        }
+    }
+
+    /// The parts, each with the number of its source; sources are counted from `first`.
+    fn with_origins(&self, first: usize) -> impl Iterator<Item = (CapturedRange, u8)> + '_ {
+        let origin = move |index| {
+            let own = self.origins.get(index).copied().unwrap_or(0);
+            // A pair has two sources, and a pair of pairs cannot be named.
+            u8::try_from(first).unwrap_or(u8::MAX).saturating_add(own)
+        };
+        self.parts.iter().enumerate().map(move |(index, part)| (*part, origin(index)))
+    }
+
+    /// Reads what lies at `address` in one piece in a file.
+    fn read_piece(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
+        let index = self.parts.partition_point(|part| part.range.end() <= address);
+        let part = self.parts.get(index).filter(|part| part.range.contains(address));
+        let part = from(*part.ok_or_else(|| self.reason(address))?, address);
+        let origin = self.origins.get(index).copied().unwrap_or(0);
+        let source = self.sources.get(usize::from(origin)).ok_or(NotRead::Unreadable)?;
+        let length = usize::try_from(part.range.size()).unwrap_or(usize::MAX).min(buffer.len());
+        match source.read_at(part.offset.ok_or(NotRead::Unreadable)?, &mut buffer[..length]) {
+            Ok(0) | Err(_) if length > 0 => Err(NotRead::Unreadable),
+            Ok(count) => Ok(count),
+            Err(_) => Err(NotRead::Unreadable),
+        }
+    }
+
+    /// Why there is no memory at an address. Without a list of regions all may have been mapped.
+    fn reason(&self, address: Address) -> NotRead {
+        if let Some(reason) = lookup(&self.reasons, address, |(range, _)| *range) {
+            return reason.1;
+        }
+        match &self.mapped {
+            Some(mapped) if lookup(mapped, address, |range| *range).is_none() => NotRead::Unmapped,
+            _ => NotRead::NotCaptured,
+        }
+    }
+}
+
+/// The entry that holds an address, in a list by rising address.
+fn lookup<T>(list: &[T], address: Address, range: impl Fn(&T) -> AddressRange) -> Option<&T> {
+    let after = list.partition_point(|entry| range(entry).start() <= address);
+    list.get(after.checked_sub(1)?).filter(|entry| range(entry).contains(address))
+}
+
+impl Memory for MemoryMap {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
+        let mut done = self.read_piece(address, buffer)?;
+        // Memory that is whole may lie in pieces in the file.
+        while let Some(next) = address.checked_add(done as u64).filter(|_| done < buffer.len()) {
+            match self.read_piece(next, &mut buffer[done..]) {
+                Ok(count) if count > 0 => done += count,
+                _ => break,
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl CapturedMemory for MemoryMap {
+    fn captured(&self) -> &[CapturedRange] {
+        &self.parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn map(fill: u8, ranges: &[(u8, u8)]) -> MemoryMap {
+        let mut found = Found::new(Arc::new(vec![fill; 256]));
+        found.missing = 1;
+        ranges.iter().for_each(|(start, size)| found.add((*start).into(), (*start).into(), (*size).into()));
+        found.finish(None)
+    }
+
+    fn addresses(map: &MemoryMap) -> Vec<u64> {
+        map.ranges().flat_map(|range| range.start().0..range.end().0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn memory_is_completed_and_not_replaced(
+            own in proptest::collection::vec((0u8..100, 0u8..20), 0..10),
+            other in proptest::collection::vec((0u8..100, 0u8..20), 0..10),
+        ) {
+            let (own, other) = (map(7, &own), map(9, &other));
+            let (kept, mut expected) = (addresses(&own), [addresses(&own), addresses(&other)].concat());
+            expected.sort_unstable();
+            expected.dedup();
+            let both = own.completed_by(other);
+            prop_assert_eq!(addresses(&both), expected.clone());
+            prop_assert_eq!(both.missing(), 2);
+            for address in expected {
+                let mut byte = [0];
+                prop_assert_eq!(both.read(Address(address), &mut byte), Ok(1));
+                prop_assert_eq!(byte[0], if kept.contains(&address) { 7 } else { 9 });
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_has_its_reason() {
+        let range = |start, end| AddressRange::new(Address(start), Address(end));
+        let memory = map(1, &[(10, 10)])
+            .with_mapped(vec![range(40, 50), range(10, 30)])
+            .with_reasons(vec![(range(20, 25), NotRead::Redacted)]);
+        let at = |address| memory.read(Address(address), &mut [0; 4]);
+        assert_eq!(at(18), Ok(2));
+        assert_eq!(at(20), Err(NotRead::Redacted));
+        assert_eq!(at(26), Err(NotRead::NotCaptured));
+        assert_eq!(at(35), Err(NotRead::Unmapped));
+        assert_eq!(at(45), Err(NotRead::NotCaptured));
+        assert_eq!(memory.captured_from(Address(15)).len(), 1);
+        assert_eq!(memory.captured_bytes(), 10);
+    }
+}
