@@ -2,14 +2,19 @@
 //!
 //! It is a stream of its own in a minidump and a note of its own in an ELF core, and holds the same in both.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bstr::{BString, ByteSlice};
 use effigy_process::{
-    BuildId, Credentials, GapReason, Handle, Identity, KernelFacts, Limit, MemoryCounters, Module, Namespace,
-    PageFaults, Process, SchedulingFacts, System, ThreadTimes,
+    Address, AddressRange, BuildId, Credentials, Gap, GapReason, GapSubject, Handle, Identity, KernelFacts, Limit,
+    MemoryCounters, Module, Namespace, NoRegisters, PageFaults, Process, SchedulingFacts, System, Thread, ThreadId,
+    ThreadState, ThreadTimes,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::Attachment;
+use crate::opened::{Warning, or_warn};
 
 /// Version of the document; it rises when a field changes its meaning or goes, not when one is added.
 const VERSION: u32 = 1;
@@ -82,6 +87,152 @@ impl<'a> Facts<'a> {
                 .collect(),
         }
     }
+}
+
+/// The document as it is read back; older ones lack what was added since.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Stored {
+    captured_unix: Option<f64>,
+    system: Option<System>,
+    identity: Option<Identity>,
+    credentials: Option<Credentials>,
+    limits: Vec<Limit>,
+    namespaces: Vec<Namespace>,
+    memory: Option<MemoryCounters>,
+    page_faults: Option<PageFaults>,
+    modules: Vec<Module>,
+    handles: Vec<Handle>,
+    threads: Vec<StoredThread>,
+}
+
+#[derive(Deserialize)]
+struct StoredThread {
+    tid: u32,
+    inner_tid: Option<u32>,
+    name: Option<BString>,
+    state: Option<char>,
+    registers_missing: Option<(String, String)>,
+    times: Option<ThreadTimes>,
+    #[serde(default)]
+    scheduling: SchedulingFacts,
+    kernel: Option<KernelFacts>,
+}
+
+/// A gap as it is stored.
+#[derive(Deserialize)]
+struct StoredGap {
+    subject: String,
+    start: Option<Address>,
+    end: Option<Address>,
+    tid: Option<u32>,
+    fact: Option<String>,
+    reason: String,
+    #[serde(default)]
+    detail: String,
+}
+
+/// Completes a process that was read from a dump of effigy's with what its own documents say: the facts and the gaps.
+/// Other dumps have none. A document that cannot be read becomes a warning.
+pub(crate) fn complete<E: std::error::Error>(
+    facts: Result<Option<String>, E>,
+    gaps: Result<Option<String>, E>,
+    process: &mut Process,
+    warnings: &mut Vec<Warning>,
+) {
+    let Some(text) = or_warn(facts, warnings) else { return };
+    match serde_json::from_str::<Stored>(&text) {
+        Ok(stored) => stored.apply(process),
+        Err(error) => warnings.push(Warning::new(format!("effigy's facts: {error}"))),
+    }
+    let Some(text) = or_warn(gaps, warnings) else { return };
+    match serde_json::from_str::<Vec<StoredGap>>(&text) {
+        Ok(stored) => process.gaps = stored.into_iter().filter_map(StoredGap::gap).collect(),
+        Err(error) => warnings.push(Warning::new(format!("the list of gaps: {error}"))),
+    }
+}
+
+impl Stored {
+    fn apply(self, process: &mut Process) {
+        if let Some(system) = self.system {
+            let platform = process.system.platform;
+            process.system = System { platform, ..system };
+        }
+        if let Some(identity) = self.identity {
+            process.identity = identity;
+        }
+        let since = self.captured_unix.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        process.captured = since.and_then(|since| UNIX_EPOCH.checked_add(since)).or(process.captured);
+        process.credentials = self.credentials.or(process.credentials.take());
+        process.counters = self.memory.or(process.counters);
+        process.page_faults = self.page_faults.or(process.page_faults);
+        (process.limits, process.namespaces) = (self.limits, self.namespaces);
+        if !self.modules.is_empty() {
+            process.modules = self.modules;
+        }
+        if !self.handles.is_empty() {
+            process.handles = self.handles;
+        }
+        complete_threads(self.threads, &mut process.threads);
+    }
+}
+
+/// Threads without registers stand in no core, and nowhere but here.
+fn complete_threads(all: Vec<StoredThread>, threads: &mut Vec<Thread>) {
+    let places: HashMap<ThreadId, usize> =
+        threads.iter().enumerate().map(|(index, thread)| (thread.id, index)).collect();
+    for stored in all {
+        let id = ThreadId(stored.tid);
+        match places.get(&id).and_then(|index| threads.get_mut(*index)) {
+            Some(thread) => stored.apply(thread),
+            None => {
+                let mut thread = Thread { id, ..Thread::default() };
+                stored.apply(&mut thread);
+                threads.push(thread);
+            }
+        }
+    }
+}
+
+impl StoredThread {
+    fn apply(self, thread: &mut Thread) {
+        thread.name = self.name.or(thread.name.take());
+        thread.inner_id = self.inner_tid.map(ThreadId);
+        thread.state = self.state.map(ThreadState);
+        thread.times = self.times.or(thread.times);
+        (thread.scheduling, thread.kernel) = (self.scheduling, self.kernel);
+        if let Some((reason, detail)) = self.registers_missing {
+            let reason = GapReason::from_name(&reason).unwrap_or(GapReason::NotInDump);
+            thread.registers = Err(NoRegisters { reason, detail });
+        }
+    }
+}
+
+impl StoredGap {
+    /// `None` for one of a kind that a later version has added.
+    fn gap(self) -> Option<Gap> {
+        let subject = match self.subject.as_str() {
+            "memory" => GapSubject::Memory(AddressRange::new(self.start?, self.end?)),
+            "registers" => GapSubject::Registers(ThreadId(self.tid?)),
+            _ => GapSubject::Fact(self.fact?),
+        };
+        Some(Gap { subject, reason: GapReason::from_name(&self.reason)?, detail: self.detail })
+    }
+}
+
+/// The attachments that a list of them names, each with its place in the file.
+pub(crate) fn attachments(text: &str) -> Result<Vec<(Attachment, u64)>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Entry {
+        name: BString,
+        build_id: Option<BuildId>,
+        offset: u64,
+        length: u64,
+    }
+    let entries: Vec<Entry> = serde_json::from_str(text)?;
+    let place =
+        |entry: Entry| (Attachment { name: entry.name, build_id: entry.build_id, length: entry.length }, entry.offset);
+    Ok(entries.into_iter().map(place).collect())
 }
 
 /// Where the files lie that were attached behind the memory.

@@ -15,15 +15,23 @@
 pub mod container;
 pub mod elf_core;
 mod facts;
+mod image;
 mod memory;
 pub mod minidump;
+mod open;
+mod opened;
 pub mod reflection;
 pub mod source;
+mod unpack;
 
 use std::io::{self, Write};
 
 use bstr::BString;
 pub use memory::MemoryMap;
+pub use open::{OpenError, Surroundings, open};
+pub use opened::{Compression, DumpKind, Field, FieldValue, OpenedDump, Part, Warning};
+
+pub use unpack::UnpackError;
 
 use effigy_process::{BuildId, ExtentList, Gap, Process};
 

@@ -5,7 +5,7 @@ use effigy_process::{Address, AddressRange, CapturedMemory, CapturedRange, Memor
 use crate::source::SharedSource;
 
 /// The memory that a dump holds, and what is known of the rest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct MemoryMap {
     sources: Vec<SharedSource>,
     /// By rising address, without overlaps.

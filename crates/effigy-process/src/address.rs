@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A virtual address in the target, whatever the target's word size.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -64,11 +64,34 @@ impl Serialize for Address {
     }
 }
 
+/// From `0x…`.
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let number = text.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        number.map(Self).ok_or_else(|| de::Error::custom("not an address in hexadecimal"))
+    }
+}
+
 /// A half-open range of addresses, `start..end`. Never reversed; may be empty.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(from = "Bounds")]
 pub struct AddressRange {
     start: Address,
     end: Address,
+}
+
+/// The two ends as they are stored, in any order.
+#[derive(Deserialize)]
+struct Bounds {
+    start: Address,
+    end: Address,
+}
+
+impl From<Bounds> for AddressRange {
+    fn from(bounds: Bounds) -> Self {
+        Self::new(bounds.start, bounds.end)
+    }
 }
 
 impl AddressRange {

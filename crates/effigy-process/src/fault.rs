@@ -7,7 +7,7 @@ use std::fmt;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::{Address, ThreadId};
+use crate::{Address, Registers, ThreadId};
 
 /// A fault: which thread, what, where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,9 @@ pub struct Fault {
     /// What else a minidump says of it (`ExceptionInformation`): for an access violation of Windows whether it read (0),
     /// wrote (1) or executed (8), and the address.
     pub parameters: Vec<u64>,
+    /// The thread's registers when it happened, where a dump has them. Those of the thread itself may be of a later
+    /// time: that of the dump, which the thread helped to write.
+    pub registers: Option<Box<Registers>>,
 }
 
 /// What happened.
@@ -62,7 +65,7 @@ impl Fault {
     /// A signal of Linux.
     #[must_use]
     pub fn signal(thread: ThreadId, number: i32, code: i32, address: Option<Address>) -> Self {
-        Self { thread, kind: FaultKind::Signal { number, code }, address, parameters: Vec::new() }
+        Self { thread, kind: FaultKind::Signal { number, code }, address, parameters: Vec::new(), registers: None }
     }
 
     /// The number and `si_code` of the signal, when it is one.
@@ -183,6 +186,7 @@ mod tests {
             kind: FaultKind::Windows { code: 0xc000_0005, flags: 0 },
             address: Some(Address(0x40_1000)),
             parameters: vec![1, 0x45],
+            registers: None,
         };
         assert_eq!(fault.accessed(), Some(Address(0x45)));
         fault.kind = FaultKind::Windows { code: 0x8000_0003, flags: 0 };

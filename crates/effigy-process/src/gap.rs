@@ -80,6 +80,34 @@ impl GapReason {
         matches!(self, Self::Unreadable | Self::NotPermitted | Self::UninterruptibleSleep | Self::Ended | Self::Damaged)
     }
 
+    /// All reasons.
+    pub const ALL: [Self; 18] = [
+        Self::DontDump,
+        Self::SecretMemory,
+        Self::DeviceMemory,
+        Self::KernelData,
+        Self::GuardPage,
+        Self::PastEndOfFile,
+        Self::SizeLimit,
+        Self::LargestArea,
+        Self::Redacted,
+        Self::Unreadable,
+        Self::NotPermitted,
+        Self::UninterruptibleSleep,
+        Self::AlreadyTraced,
+        Self::NotFrozen,
+        Self::Ended,
+        Self::Unsupported,
+        Self::NotInDump,
+        Self::Damaged,
+    ];
+
+    /// The reason with a name, as [`as_str`](Self::as_str) gives it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// Stable name for JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {

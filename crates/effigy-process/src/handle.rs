@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use bstr::{BStr, BString, ByteSlice};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An open file descriptor, or a handle of Windows.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Handle {
     /// Its number.
     pub number: u64,
@@ -41,7 +42,8 @@ impl Handle {
 }
 
 /// What Windows has of a handle (`MINIDUMP_HANDLE_DESCRIPTOR`).
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct WindowsHandle {
     /// The object's type, such as `Event` or `Key`; may be empty.
     #[serde(serialize_with = "crate::text::lossy")]
@@ -57,7 +59,7 @@ pub struct WindowsHandle {
 }
 
 /// Kind of object behind a file descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum HandleKind {
@@ -116,7 +118,7 @@ impl HandleKind {
 }
 
 /// The two ends of a socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Socket {
     /// `tcp`, `tcp6`, `udp`, `udp6`, `unix`.
     pub protocol: Cow<'static, str>,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bstr::BString;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::AddressRange;
 
@@ -27,6 +27,23 @@ impl Serialize for BuildId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
+}
+
+/// From hexadecimal digits.
+impl<'de> Deserialize<'de> for BuildId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        hexadecimal(&String::deserialize(deserializer)?).map(Self)
+    }
+}
+
+/// Bytes from pairs of hexadecimal digits.
+fn hexadecimal<E: de::Error>(text: &str) -> Result<Vec<u8>, E> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = text.as_bytes().chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    });
+    pairs.collect::<Option<_>>().ok_or_else(|| E::custom("not pairs of hexadecimal digits"))
 }
 
 /// A GUID, or UUID: the 16 bytes as they lie in the file of which they are part.
@@ -69,8 +86,22 @@ impl Serialize for Guid {
     }
 }
 
+/// As Windows writes it.
+impl<'de> Deserialize<'de> for Guid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let digits = String::deserialize(deserializer)?.replace('-', "");
+        let bytes: [u8; 16] =
+            hexadecimal(&digits)?.try_into().map_err(|_| de::Error::custom("a GUID has 32 digits"))?;
+        let [d, c, b, a, f, e, h, g, rest @ ..] = bytes;
+        let mut guid = Self([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0]);
+        guid.0[8..].copy_from_slice(&rest);
+        Ok(guid)
+    }
+}
+
 /// Which PDB belongs to an image: its CodeView record `RSDS`, or `NB10` in old ones.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PdbIdentity {
     /// The PDB's GUID; the first four bytes hold the signature, and the others nothing, of a PDB from before there were
     /// GUIDs (`NB10`).
@@ -83,7 +114,8 @@ pub struct PdbIdentity {
 }
 
 /// What tells a PE image from other versions of itself, from its header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PeIdentity {
     /// `TimeDateStamp`, in seconds since 1970; of late a hash instead.
     pub time_stamp: u32,
@@ -94,7 +126,8 @@ pub struct PeIdentity {
 }
 
 /// The version in an image's resources (`VS_FIXEDFILEINFO`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FileVersion {
     /// Of the file: four numbers, written with dots between them.
     pub file: [u16; 4],
@@ -117,7 +150,8 @@ pub struct UnloadedModule {
 }
 
 /// A program image as it lies in the target's memory.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Module {
     /// Path as `/proc/PID/maps` names it, without the ` (deleted)` mark; `linux-gate.so` for the vdso.
     #[serde(serialize_with = "crate::text::lossy")]

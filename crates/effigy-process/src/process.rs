@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bstr::BString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Address, Architecture, BuildId, ByteOrder, Fault, Gap, Handle, Module, Region, System, Thread, ThreadId,
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A process's id, as seen from where effigy runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProcessId(pub u32);
 
 impl fmt::Display for ProcessId {
@@ -23,7 +23,8 @@ impl fmt::Display for ProcessId {
 }
 
 /// Who the process is; `None` for what is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Identity {
     /// Its id.
     pub pid: Option<ProcessId>,
@@ -46,7 +47,7 @@ pub struct Identity {
     /// Build id of the executable.
     pub build_id: Option<BuildId>,
     /// When it started.
-    #[serde(serialize_with = "crate::text::unix_seconds_option")]
+    #[serde(with = "crate::text::seconds_since_1970")]
     pub started: Option<SystemTime>,
     /// From the system's start to the process's.
     pub started_since_boot: Option<Duration>,
@@ -60,7 +61,8 @@ pub struct Identity {
 }
 
 /// Whose rights the process has, from `/proc/PID/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Credentials {
     /// Real, effective, saved and file-system user id.
     pub uid: [u32; 4],
@@ -81,7 +83,7 @@ pub struct Credentials {
 }
 
 /// A resource limit: one line of `/proc/PID/limits`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     /// Name as the kernel prints it, such as `Max open files`.
     pub name: String,
@@ -94,7 +96,7 @@ pub struct Limit {
 }
 
 /// A namespace that the process is in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
     /// `mnt`, `pid`, `net`, …
     pub kind: String,
@@ -105,7 +107,8 @@ pub struct Namespace {
 }
 
 /// Memory of the process in bytes, from `/proc/PID/status`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MemoryCounters {
     /// Address space (`VmSize`).
     pub size: u64,
@@ -132,7 +135,8 @@ pub struct MemoryCounters {
 }
 
 /// Page faults so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PageFaults {
     /// Without disk.
     pub minor: u64,
@@ -188,7 +192,7 @@ pub struct Process {
     pub counters: Option<MemoryCounters>,
     /// Its page faults; `None` when not known.
     pub page_faults: Option<PageFaults>,
-    /// Its threads, by rising id.
+    /// Its threads: by rising id, or in the order of the dump that they were read from.
     pub threads: Vec<Thread>,
     /// Its modules, by rising address.
     pub modules: Vec<Module>,

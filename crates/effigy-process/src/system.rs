@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The operating system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Platform {
@@ -52,7 +52,8 @@ impl Platform {
 }
 
 /// A system's version as three numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Version {
     /// Such as the 10 of Windows 10.0.19045.
     pub major: u32,
@@ -69,7 +70,8 @@ impl fmt::Display for Version {
 }
 
 /// The system at the time of capture.
-#[derive(Clone, Debug, PartialEq, Default, Serialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct System {
     /// Which system.
     pub platform: Platform,
@@ -109,7 +111,8 @@ pub struct System {
 }
 
 /// The processor, from CPUID by way of `/proc/cpuinfo`; zeros and empty text where the architecture has no such thing.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Cpu {
     /// Vendor, such as `GenuineIntel`.
     pub vendor: String,

@@ -43,3 +43,22 @@ pub fn unix_seconds_option<S: Serializer>(time: &Option<SystemTime>, serializer:
         None => serializer.serialize_none(),
     }
 }
+
+/// The same both ways, for `#[serde(with = …)]`.
+pub mod seconds_since_1970 {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use serde::{Deserialize, Deserializer};
+
+    pub use super::unix_seconds_option as serialize;
+
+    /// A time from seconds since 1970; what is no time is not known.
+    ///
+    /// # Errors
+    /// Those of the deserializer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+        let seconds = Option::<f64>::deserialize(deserializer)?;
+        let since = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        Ok(since.and_then(|since| UNIX_EPOCH.checked_add(since)))
+    }
+}

@@ -4,12 +4,12 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bstr::BString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Address, AddressRange, GapReason, Registers};
 
 /// A thread's id, as seen from where effigy runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ThreadId(pub u32);
 
 impl fmt::Display for ThreadId {
@@ -37,7 +37,8 @@ impl ThreadState {
 }
 
 /// How long a thread has run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ThreadTimes {
     /// In user mode.
     pub user: Duration,
@@ -48,7 +49,8 @@ pub struct ThreadTimes {
 }
 
 /// How a thread is scheduled; `None` for what is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SchedulingFacts {
     /// Policy of sched(7): 0 other, 1 FIFO, 2 RR, 3 batch, 5 idle, 6 deadline.
     pub policy: Option<u32>,
@@ -76,7 +78,8 @@ pub struct SchedulingFacts {
 
 /// What the kernel says of a thread from its own side; read just before the thread is stopped, as stopping ends the
 /// sleep that it describes.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct KernelFacts {
     /// The state letter at that moment.
     pub state: Option<char>,

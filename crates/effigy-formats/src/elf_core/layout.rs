@@ -121,7 +121,7 @@ impl Class {
     }
 
     /// Bytes of a program header.
-    pub(super) fn program_header_size(self) -> u16 {
+    pub(crate) fn program_header_size(self) -> u16 {
         match self {
             Self::Elf32 => 32,
             Self::Elf64 => 56,

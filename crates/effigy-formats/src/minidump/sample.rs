@@ -194,7 +194,7 @@ pub(crate) fn process() -> Process {
 }
 
 /// The same, dead of a segmentation fault in its second thread.
-pub(super) fn crashed() -> Process {
+pub(crate) fn crashed() -> Process {
     let fault = Fault::signal(ThreadId(101), 11, 1, Some(Address(0xdead_0000)));
     Process { fault: Some(fault), selected: Some(ThreadId(101)), ..process() }
 }
@@ -278,6 +278,18 @@ pub(crate) fn dump(process: &Process, extents: &ExtentList, minidump_type: u64, 
     }
     for attachment in attached {
         file.extend(std::iter::repeat_n(b'@', usize::try_from(attachment.length).unwrap()));
+    }
+    file
+}
+
+/// The same in either format, without attachments.
+pub(crate) fn written(format: crate::Format, process: &Process, extents: &ExtentList) -> Vec<u8> {
+    let contents = Contents { process, extents, gaps: &process.gaps, minidump_type: 2, attachments: &[] };
+    let data_offset = format.prologue_size(&contents).unwrap().next_multiple_of(PAGE);
+    let mut file = Vec::new();
+    format.write_prologue(&contents, data_offset, &mut file).unwrap();
+    for part in extents.ranges() {
+        file.extend((part.start().0..part.end().0).map(byte_at));
     }
     file
 }

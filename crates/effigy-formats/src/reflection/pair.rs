@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use bstr::BString;
-use effigy_process::AddressRange;
+use effigy_process::{AddressRange, Process};
 
 use super::files::Module as ModuleFile;
 use super::{Files, Key, Opened, PairError};
-use crate::MemoryMap;
 use crate::minidump::read::{Dump, Exception, Module, ReadError, Thread, ThreadNotes};
 use crate::source::SharedSource;
+use crate::{MemoryMap, Warning};
 
 /// Most seconds by which two times of one process's start differ. Linux counts from a time of boot that moves when the
 /// clock is set.
@@ -143,6 +143,22 @@ impl Pair {
     /// When the list is cut off.
     pub fn regions(&self) -> Result<Option<Vec<AddressRange>>, ReadError> {
         Ok(self.default.regions()?.or(self.memory.regions()?))
+    }
+
+    /// The process: everything but its memory. What is damaged is left out and becomes a warning.
+    pub fn process(&self, memory: &MemoryMap, warnings: &mut Vec<Warning>) -> Process {
+        let mut process = self.default.process(memory, warnings);
+        // What the two other dumps have to warn of is not about what is taken from them.
+        let other = self.module.process(memory, &mut Vec::new());
+        if !other.modules.is_empty() {
+            process.modules = other.modules;
+        }
+        let reflected = self.memory.process(memory, &mut Vec::new());
+        if process.regions.is_empty() {
+            process.regions = reflected.regions;
+        }
+        process.gaps.extend(reflected.gaps);
+        process
     }
 
     /// The comment that was stored with the dumps.

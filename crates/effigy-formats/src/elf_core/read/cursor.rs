@@ -41,6 +41,11 @@ impl<'a> Cursor<'a> {
         Some(taken)
     }
 
+    /// What is left.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// A 16-bit number.
     pub(crate) fn short(&mut self) -> Option<u16> {
         let number = self.shape.order.number(self.take(2)?);

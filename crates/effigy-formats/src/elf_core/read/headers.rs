@@ -91,6 +91,12 @@ impl FileHeader {
         })
     }
 
+    /// How many program headers an image has; one with too many for the ELF header has none that we want.
+    pub(crate) fn image_headers(&self) -> u16 {
+        let known = self.program_header_size == self.shape.class.program_header_size();
+        if known && self.program_header_count != MANY_SEGMENTS { self.program_header_count } else { 0 }
+    }
+
     /// The program headers of a core, as many as are in the file.
     pub(super) fn program_headers(&self, file: &dyn Source) -> Result<Table, CoreError> {
         let count = self.count(file)?;

@@ -4,14 +4,20 @@
 //! is allocated that the file does not have the bytes for.
 
 mod cursor;
+mod files;
 mod headers;
+mod info;
+mod names;
 mod notes;
+mod process;
+mod threads;
 
 use std::sync::Arc;
 
 use effigy_process::{Address, AddressRange, Architecture, ByteOrder, Memory, NotRead, Protection};
 
-use self::headers::FileHeader;
+pub(crate) use self::cursor::{Cursor, Shape};
+pub(crate) use self::headers::{FileHeader, ProgramHeader};
 pub use self::notes::{Note, Notes};
 use super::layout;
 pub use super::layout::Class;

@@ -4,13 +4,21 @@
 //! lie, and nothing is allocated that the file does not hold many times. What is wrong with one thread or module is
 //! told at that thread or module; the others can still be read.
 
+mod context;
 mod error;
+mod fields;
+mod handles;
 mod memory;
 mod misc_info;
 mod modules;
+mod names;
 mod notes;
+mod process;
+mod regions;
 mod source;
+mod system;
 mod threads;
+mod wow64;
 
 use std::mem::offset_of;
 use std::sync::Arc;
@@ -28,6 +36,9 @@ pub use self::threads::{Context, Thread};
 use crate::source::SharedSource;
 
 use super::layout::{self, Directory, Header, PLATFORM_WIN32_NT, SystemInfo, flag, stream};
+
+/// Most exceptions that are read: one a thread, in dumps of lldb.
+const MOST_EXCEPTIONS: usize = 65_536;
 
 /// A minidump.
 #[derive(Clone, Debug)]
@@ -49,6 +60,8 @@ pub struct Exception {
     pub flags: u32,
     /// Where it happened, or which address could not be accessed.
     pub address: Address,
+    /// What else the writer says of it (`ExceptionInformation`), up to 15 numbers.
+    pub parameters: Vec<u64>,
     /// The thread's registers at that time.
     pub context: Result<Option<Context>, ReadError>,
 }
@@ -133,15 +146,30 @@ impl Dump {
     /// # Errors
     /// When the stream is cut off.
     pub fn exception(&self) -> Result<Option<Exception>, ReadError> {
-        let Some(block) = self.block(stream::EXCEPTION)? else { return Ok(None) };
+        self.block(stream::EXCEPTION)?.map(|block| self.read_exception(&block)).transpose()
+    }
+
+    /// All exceptions, in the directory's order. There should be one at most.
+    ///
+    /// # Errors
+    /// When a stream is cut off.
+    pub fn exceptions(&self) -> Result<Vec<Exception>, ReadError> {
+        let entries = self.directory.iter().filter(|entry| entry.kind.get() == stream::EXCEPTION);
+        let blocks = entries.map(|entry| self.stream_block(entry));
+        blocks.take(MOST_EXCEPTIONS).map(|block| self.read_exception(&block?)).collect()
+    }
+
+    fn read_exception(&self, block: &Block) -> Result<Exception, ReadError> {
         let raw: layout::Exception = block.record(0, "the exception")?;
-        Ok(Some(Exception {
+        let count = usize::try_from(raw.parameter_count.get()).unwrap_or(usize::MAX).min(raw.parameters.len());
+        Ok(Exception {
             thread: ThreadId(raw.thread_id.get()),
             code: raw.code.get(),
             flags: raw.flags.get(),
             address: Address(raw.address.get()),
+            parameters: raw.parameters[..count].iter().map(|parameter| parameter.get()).collect(),
             context: self.context(raw.context, "the exception's context"),
-        }))
+        })
     }
 
     /// The comment that was stored with the dump.
@@ -208,8 +236,12 @@ impl Dump {
     /// the one that made the process stop.
     fn block(&self, kind: u32) -> Result<Option<Block>, ReadError> {
         let Some(entry) = self.directory.iter().find(|entry| entry.kind.get() == kind) else { return Ok(None) };
+        self.stream_block(entry).map(Some)
+    }
+
+    fn stream_block(&self, entry: &Directory) -> Result<Block, ReadError> {
         let location = entry.location;
-        self.file.part(location.rva.get().into(), location.size.get().into(), "a stream").map(Some)
+        self.file.part(location.rva.get().into(), location.size.get().into(), "a stream")
     }
 }
 

@@ -58,7 +58,7 @@ impl Dump {
             time_stamp: raw.time_stamp.get(),
             checksum: raw.checksum.get(),
             version: version(&raw.version),
-            identity: self.identity(raw.code_view),
+            identity: self.module_identity(raw.code_view),
         });
         Ok(modules.collect())
     }
@@ -90,7 +90,7 @@ impl Dump {
         Ok(modules.collect())
     }
 
-    fn identity(&self, location: Location) -> Result<Option<ModuleIdentity>, ReadError> {
+    fn module_identity(&self, location: Location) -> Result<Option<ModuleIdentity>, ReadError> {
         let what = "a module's CodeView record";
         let Some(block) = self.file.at(location, what)? else { return Ok(None) };
         match block.record::<U32>(0, what)?.get() {

@@ -1,0 +1,144 @@
+//! Mapped files: `NT_FILE`, the regions and the modules that follow from it.
+
+use bstr::{BString, ByteSlice};
+use effigy_process::{Address, AddressRange, Module, Protection, Region};
+
+use super::cursor::Shape;
+use super::process::Mapped;
+use super::{Core, CoreError, Segment};
+use crate::image;
+
+/// `AT_PHDR`, `AT_EXECFN`, `AT_SYSINFO_EHDR` of the auxiliary vector.
+const PROGRAM_HEADERS: u64 = 3;
+const EXECUTED_NAME: u64 = 31;
+const VDSO: u64 = 33;
+
+/// `NT_FILE`: how many, the unit of offsets, then start, end and offset of each, then all names.
+pub(super) fn table(shape: Shape, bytes: &[u8]) -> Result<Vec<Mapped>, CoreError> {
+    let damaged = CoreError::Damaged { what: "NT_FILE counts more files than it has room for" };
+    let mut at = shape.cursor(bytes);
+    let (Some(count), Some(unit)) = (at.word(), at.word()) else { return Err(damaged) };
+    let size = usize::try_from(count).ok().and_then(|count| count.checked_mul(3 * shape.word_size()));
+    let places = size.and_then(|size| at.take(size)).ok_or(damaged)?;
+    let mut places = shape.cursor(places);
+    let mut names = at.rest().split_str(b"\0");
+    let entries = std::iter::from_fn(|| {
+        let (start, end, offset) = (places.word()?, places.word()?, places.word()?);
+        let range = AddressRange::new(Address(start), Address(end));
+        Some(Mapped { range, offset: offset.saturating_mul(unit), path: names.next().unwrap_or_default().into() })
+    });
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_by_key(|entry| entry.range.start());
+    Ok(entries)
+}
+
+/// The regions: what the segments say of protection, and the files that are mapped there. Mappings that have no segment,
+/// as debuggers leave them out, are regions whose protection is not known, and empty.
+pub(super) fn regions(segments: &[Segment], mapped: &[Mapped]) -> Vec<Region> {
+    let mut regions = Vec::with_capacity(segments.len());
+    let mut files = mapped.iter().peekable();
+    for segment in segments {
+        while let Some(file) = files.next_if(|file| file.range.end() <= segment.range.start()) {
+            regions.extend(without_segment(file, regions.last()));
+        }
+        let mut region = Region { range: segment.range, protection: segment.protection, ..Region::default() };
+        if let Some(file) = files.peek().filter(|file| file.holds(segment.range.start())) {
+            region.offset = file.offset.saturating_add(segment.range.start().0 - file.range.start().0);
+            region.name.clone_from(&file.path);
+            // The inode is not told; any but 0 says that there is a file.
+            region.inode = 1;
+        }
+        regions.push(region);
+    }
+    for file in files {
+        regions.extend(without_segment(file, regions.last()));
+    }
+    regions
+}
+
+fn without_segment(file: &Mapped, before: Option<&Region>) -> Option<Region> {
+    let start = before.map_or(file.range.start(), |before| before.range.end().max(file.range.start()));
+    let range = AddressRange::new(start, file.range.end());
+    let offset = file.offset.saturating_add(range.start().0 - file.range.start().0);
+    let region = Region { range, offset, inode: 1, name: file.path.clone(), ..Region::default() };
+    (!range.is_empty()).then_some(region)
+}
+
+impl Core {
+    /// The modules by rising address, from the mapped files; without these, from the images that begin a segment.
+    pub(super) fn modules(&self, mapped: &[Mapped], auxv: &[(u64, u64)], page: u64) -> Vec<Module> {
+        let value = |kind| auxv.iter().find(|(known, _)| *known == kind).map(|(_, value)| Address(*value));
+        let headers = value(PROGRAM_HEADERS);
+        let mut modules: Vec<Module> = if mapped.is_empty() {
+            let starts = self.segments.iter().filter(|segment| segment.captured > 0);
+            starts.filter_map(|segment| self.nameless(segment.range.start(), page)).collect()
+        } else {
+            groups(mapped).filter_map(|group| self.module(group, page)).collect()
+        };
+        if let Some(main) = modules.iter_mut().find(|module| headers.is_some_and(|at| module.range.contains(at))) {
+            main.is_main = true;
+            if main.path.is_empty() {
+                main.path = value(EXECUTED_NAME).and_then(|at| self.text(at)).unwrap_or_default();
+            }
+        }
+        if let Some(vdso) = value(VDSO) {
+            match modules.iter_mut().find(|module| module.range.start() == vdso) {
+                Some(module) => module.path = "linux-gate.so".into(),
+                None => modules
+                    .extend(self.nameless(vdso, page).map(|module| Module { path: "linux-gate.so".into(), ..module })),
+            }
+        }
+        modules.sort_by_key(|module| module.range.start());
+        modules
+    }
+
+    /// The module whose mappings these are; `None` for a file that is no program.
+    fn module(&self, group: &[Mapped], page: u64) -> Option<Module> {
+        let (first, last) = (group.first()?, group.last()?);
+        let module = match image::read(&self.memory, first.range.start(), page) {
+            Some(image) => from_image(image),
+            None if self.has_contents(first.range.start()) || !self.runs(group) => return None,
+            None => Module { range: AddressRange::new(first.range.start(), last.range.end()), ..Module::default() },
+        };
+        let (path, deleted) = match first.path.strip_suffix(b" (deleted)") {
+            Some(path) => (path.into(), true),
+            None => (first.path.clone(), false),
+        };
+        Some(Module { path, deleted, ..module })
+    }
+
+    fn nameless(&self, base: Address, page: u64) -> Option<Module> {
+        image::read(&self.memory, base, page).map(from_image)
+    }
+
+    fn has_contents(&self, address: Address) -> bool {
+        effigy_process::Memory::read(&self.memory, address, &mut [0]).is_ok()
+    }
+
+    /// Whether one of the mappings may be executed.
+    fn runs(&self, group: &[Mapped]) -> bool {
+        group.iter().any(|mapped| {
+            let after = self.segments.partition_point(|segment| segment.range.end() <= mapped.range.start());
+            self.segments.get(after).is_some_and(|segment| {
+                segment.range.intersection(&mapped.range).is_some() && segment.protection.contains(Protection::EXECUTE)
+            })
+        })
+    }
+
+    /// Text up to its zero byte.
+    fn text(&self, at: Address) -> Option<BString> {
+        let mut bytes = vec![0; 4096];
+        let count = effigy_process::Memory::read(&self.memory, at, &mut bytes).ok()?;
+        let end = bytes[..count].find_byte(0)?;
+        Some(bytes[..end].into())
+    }
+}
+
+fn from_image(image: image::Image) -> Module {
+    Module { range: image.range, build_id: image.build_id, soname: image.soname, ..Module::default() }
+}
+
+/// Mappings of one file that follow each other; where one is of the file's beginning, another copy of it begins.
+fn groups(mapped: &[Mapped]) -> impl Iterator<Item = &[Mapped]> {
+    mapped.chunk_by(|one, two| one.path == two.path && two.offset != 0)
+}

@@ -1,0 +1,221 @@
+//! A core as a process.
+
+use bstr::{BString, ByteSlice};
+use effigy_process::{
+    Address, AddressRange, Fault, Identity, Platform, Process, ProcessId, Region, System, Thread, ThreadId, ThreadState,
+};
+
+use super::super::layout::{OWNER_CORE, OWNER_EFFIGY, OWNER_LINUX, effigy, note};
+use super::notes::Note;
+use super::threads::Threads;
+use super::{Core, CoreError, files, info, names};
+use crate::opened::{Part, Warning, or_warn};
+use crate::{Attachment, facts};
+
+/// `AT_PAGESZ` of the auxiliary vector.
+const PAGE_SIZE: u64 = 6;
+/// `SIGSTOP`, which debuggers write for a process that nothing had happened to.
+const STOPPED: i32 = 19;
+
+/// What the notes say, collected in one pass.
+#[derive(Default)]
+pub(super) struct Collected {
+    pub(super) threads: Threads,
+    psinfo: Option<Vec<u8>>,
+    signal: Option<Vec<u8>>,
+    auxv: Vec<u8>,
+    files: Option<Vec<u8>>,
+    own: Vec<(u32, Vec<u8>)>,
+}
+
+/// A core, as much as its notes say of it.
+pub(crate) struct Read {
+    pub(crate) process: Process,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) attachments: Vec<(Attachment, u64)>,
+}
+
+impl Core {
+    /// The process and the notes. What is damaged is left out and becomes a warning.
+    pub(crate) fn process(&self, warnings: &mut Vec<Warning>) -> Read {
+        let (collected, parts) = self.collect(warnings);
+        let auxv = info::auxiliary(self.header.shape, &collected.auxv);
+        let value = |kind| auxv.iter().find(|(known, _)| *known == kind).map(|(_, value)| *value);
+        let architecture = self.architecture();
+        let page = value(PAGE_SIZE).filter(|page| page.is_power_of_two() && *page >= 512);
+        let system = System {
+            platform: platform(self.system()),
+            page_size: page.unwrap_or(architecture.usual_page_size()),
+            ..System::default()
+        };
+        let mut process = Process {
+            architecture,
+            byte_order: self.byte_order(),
+            identity: self.identity(&collected, warnings),
+            system,
+            ..Process::default()
+        };
+        let mapped = match &collected.files {
+            Some(bytes) => or_warn(files::table(self.header.shape, bytes), warnings),
+            None => Vec::new(),
+        };
+        process.regions = collected.regions().unwrap_or_else(|| files::regions(&self.segments, &mapped));
+        process.modules = self.modules(&mapped, &auxv, process.system.page_size);
+        collected.complete(self, &mut process, warnings);
+        process.files.auxv = collected.auxv.clone().into();
+        if let Some(main) = process.modules.iter().find(|module| module.is_main) {
+            process.identity.executable = main.path.clone();
+            process.identity.build_id = main.build_id.clone();
+        }
+        let attachments = collected.complete_own(&mut process, warnings);
+        Read { process, parts, attachments }
+    }
+
+    fn collect(&self, warnings: &mut Vec<Warning>) -> (Collected, Vec<Part>) {
+        let mut collected = Collected::default();
+        let mut parts = Vec::new();
+        for note in self.notes() {
+            let note = match note {
+                Ok(note) => note,
+                Err(error) => {
+                    warnings.push(Warning::new(error.to_string()));
+                    break;
+                }
+            };
+            parts.push(Part {
+                number: note.kind,
+                name: names::of(&note.owner, note.kind),
+                offset: note.offset,
+                size: note.size,
+                owner: note.owner.clone(),
+                fields: Vec::new(),
+            });
+            if let Err(error) = collected.add(self, &note) {
+                warnings.push(Warning::at(note.offset, format!("note {:#x}: {error}", note.kind)));
+            }
+        }
+        (collected, parts)
+    }
+
+    fn identity(&self, collected: &Collected, warnings: &mut Vec<Warning>) -> Identity {
+        let Some(bytes) = &collected.psinfo else { return Identity::default() };
+        let parsed = info::process_info(self.header.shape, bytes);
+        if parsed.is_none() {
+            warnings.push(Warning::new("NT_PRPSINFO has an unknown form"));
+        }
+        parsed.unwrap_or_default()
+    }
+}
+
+/// The system of an ELF file's `EI_OSABI`.
+fn platform(number: u8) -> Platform {
+    match number {
+        0 | 3 => Platform::Linux,
+        other => Platform::Other(other.into()),
+    }
+}
+
+impl Collected {
+    /// Takes what a note says. Those of qemu's emulator have empty owners.
+    fn add(&mut self, core: &Core, note: &Note) -> Result<(), CoreError> {
+        let owner: &[u8] = &note.owner;
+        if owner == OWNER_EFFIGY.as_bytes() {
+            if note.kind != note::NOTHING {
+                self.own.push((note.kind, note.description()?));
+            }
+            return Ok(());
+        }
+        if !(owner.is_empty() || owner == OWNER_CORE.as_bytes() || owner == OWNER_LINUX.as_bytes()) {
+            return Ok(());
+        }
+        match note.kind {
+            note::PRPSINFO => self.psinfo = Some(note.description()?),
+            note::AUXV => self.auxv = note.description()?,
+            note::FILE => self.files = Some(note.description()?),
+            note::SIGINFO => {
+                // The first one belongs to the first thread, which is the one that made the process end.
+                let bytes = note.description()?;
+                self.signal.get_or_insert(bytes);
+            }
+            kind => self.threads.add(core, kind, &note.description()?)?,
+        }
+        Ok(())
+    }
+
+    /// The regions that effigy stored.
+    fn regions(&self) -> Option<Vec<Region>> {
+        let maps = self.own(effigy::MAPS)?;
+        let mut regions: Vec<Region> = maps.lines().filter_map(Region::from_maps_line).collect();
+        regions.sort_by_key(|region| region.range.start());
+        Some(regions).filter(|regions| !regions.is_empty())
+    }
+
+    fn own(&self, kind: u32) -> Option<&[u8]> {
+        self.own.iter().find(|(known, _)| *known == kind).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// Threads, the fault, and times.
+    fn complete(&self, core: &Core, process: &mut Process, warnings: &mut Vec<Warning>) {
+        process.threads = self.threads.finish();
+        if process.threads.is_empty() {
+            warnings.push(Warning::new("the core has no threads (no NT_PRSTATUS note)"));
+        }
+        process.selected = process.threads.first().map(|thread| thread.id);
+        let info = self.signal.as_deref().and_then(|bytes| info::signal(core.header.shape, bytes));
+        let number = info.map(|info| info.number).filter(|number| *number != 0).or(self.threads.signal());
+        if let (Some(thread), Some(number)) =
+            (process.selected, number.filter(|number| !matches!(number, 0 | &STOPPED)))
+        {
+            let info = info.filter(|info| info.number == number);
+            let code = info.map_or(0, |info| info.code);
+            process.fault = Some(Fault::signal(thread, number, code, info.and_then(|info| info.address)));
+        }
+        if process.identity.pid.is_none() {
+            process.identity.pid = self.threads.process_id().map(ProcessId);
+        }
+        if let Some(state) = self.psinfo.as_deref().and_then(|bytes| bytes.get(1)).filter(|state| **state != 0) {
+            let main = process.identity.pid.map(|pid| ThreadId(pid.0));
+            let thread = process.threads.iter_mut().find(|thread| Some(thread.id) == main);
+            let set = |thread: &mut Thread| thread.state = Some(ThreadState(char::from(*state)));
+            thread.into_iter().for_each(set);
+        }
+    }
+
+    /// What effigy's own notes say.
+    fn complete_own(&self, process: &mut Process, warnings: &mut Vec<Warning>) -> Vec<(Attachment, u64)> {
+        let bytes = |kind| BString::from(self.own(kind).unwrap_or_default());
+        let files = &mut process.files;
+        files.status = bytes(effigy::STATUS);
+        files.limits = bytes(effigy::LIMITS);
+        files.cgroup = bytes(effigy::CGROUP);
+        files.environment = bytes(effigy::ENVIRONMENT);
+        files.command_line = bytes(effigy::COMMAND_LINE);
+        files.cpuinfo = bytes(effigy::CPUINFO);
+        files.release = bytes(effigy::RELEASE);
+        files.stat = bytes(effigy::STAT);
+        files.uptime = bytes(effigy::UPTIME);
+        let text = |kind| self.own(kind).map(|bytes| bytes.to_str_lossy().into_owned());
+        process.comment = text(effigy::COMMENT).unwrap_or_default();
+        let known = |kind| Ok::<_, CoreError>(text(kind));
+        let selected = process.selected;
+        facts::complete(known(effigy::FACTS), known(effigy::GAPS), process, warnings);
+        process.selected = selected;
+        let attached = text(effigy::ATTACHMENTS).map(|text| facts::attachments(&text)).transpose();
+        or_warn(attached, warnings).unwrap_or_default()
+    }
+}
+
+/// Where a mapping of a file lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mapped {
+    pub(super) range: AddressRange,
+    /// Offset in the file, in bytes.
+    pub(super) offset: u64,
+    pub(super) path: BString,
+}
+
+impl Mapped {
+    pub(super) fn holds(&self, address: Address) -> bool {
+        self.range.contains(address)
+    }
+}

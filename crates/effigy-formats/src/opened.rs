@@ -1,0 +1,134 @@
+//! A dump that was opened, whatever kind of file it is.
+
+use bstr::BString;
+use effigy_process::Process;
+
+use crate::{Attachment, MemoryMap};
+
+/// An opened dump: the process, its memory, and what else is known of the file.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OpenedDump {
+    /// What kind of file it is.
+    pub kind: DumpKind,
+    /// How it is compressed.
+    pub compression: Option<Compression>,
+    /// Whether it is meant to hold all of the process's memory: what is mapped and not in it was not wanted or could not
+    /// be read.
+    pub is_full: bool,
+    /// What the dump says it holds, MINIDUMP_TYPE bits; 0 for cores, which do not say.
+    pub minidump_type: u64,
+    /// The process.
+    pub process: Process,
+    /// Its memory.
+    pub memory: MemoryMap,
+    /// Streams of a minidump, notes of a core, in the file's order.
+    pub parts: Vec<Part>,
+    /// Files that are embedded in the dump, each with the place of its first byte in the dump.
+    pub attachments: Vec<(Attachment, u64)>,
+    /// What is wrong with the file, or was passed over.
+    pub warnings: Vec<Warning>,
+}
+
+/// A kind of dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DumpKind {
+    /// A minidump.
+    Minidump,
+    /// An ELF core.
+    ElfCore,
+    /// Two or three minidumps of one process, named by a configuration file.
+    ReflectionPair,
+}
+
+/// A way in which a dump is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Compression {
+    /// zstd with a table of its frames: any part is read in place.
+    SeekableZstd,
+    /// Ordinary zstd.
+    Zstd,
+    /// gzip.
+    Gzip,
+    /// xz.
+    Xz,
+}
+
+impl Compression {
+    /// Its name, as people know it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SeekableZstd => "zstd, seekable",
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+        }
+    }
+}
+
+/// A part of a dump's file: a stream of a minidump, or a note of a core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its type's number.
+    pub number: u32,
+    /// Who says what the number means, for notes: `CORE`, `LINUX`, …; empty for streams.
+    pub owner: BString,
+    /// The type's name; `None` when it has none that is known.
+    pub name: Option<&'static str>,
+    /// Where its contents begin, from the start of the file, in bytes.
+    pub offset: u64,
+    /// Their length in bytes.
+    pub size: u64,
+    /// What it says that has no place in the process.
+    pub fields: Vec<Field>,
+}
+
+/// Something that a part of a dump says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name, as the format's description has it.
+    pub name: &'static str,
+    /// What it says.
+    pub value: FieldValue,
+}
+
+/// What a field says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FieldValue {
+    /// A number.
+    Number(u64),
+    /// Text.
+    Text(String),
+}
+
+/// Something that is wrong with a dump's file, or was passed over. The rest could be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Where in the file, in bytes from its start; `None` where that means nothing.
+    pub offset: Option<u64>,
+    /// What is wrong, naming the part and the field.
+    pub text: String,
+}
+
+impl Warning {
+    /// A warning about the file as a whole.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { offset: None, text: text.into() }
+    }
+
+    /// A warning about a place in the file.
+    pub(crate) fn at(offset: u64, text: impl Into<String>) -> Self {
+        Self { offset: Some(offset), text: text.into() }
+    }
+}
+
+/// The value of what could be read; what could not becomes a warning, and the value is the type's default.
+pub(crate) fn or_warn<T: Default>(outcome: Result<T, impl std::error::Error>, warnings: &mut Vec<Warning>) -> T {
+    outcome.unwrap_or_else(|error| {
+        warnings.push(Warning::new(error.to_string()));
+        T::default()
+    })
+}

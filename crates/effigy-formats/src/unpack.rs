@@ -1,0 +1,201 @@
+//! Files that are compressed as a whole: they are unpacked into a scratch file, which is read in their place.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, Write};
+use std::sync::Arc;
+
+use crate::Compression;
+use crate::container::{ContainerError, SeekableReader};
+use crate::source::{FileSource, SharedSource, Source};
+
+/// First bytes of a gzip file.
+const GZIP: &[u8] = b"\x1f\x8b";
+/// First bytes of an xz file.
+const XZ: &[u8] = b"\xfd7zXZ\0";
+/// First bytes of a zstd frame.
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
+/// Most memory that unpacking may take for its window: 1 GiB would be 30, and what zstd itself accepts by default is 27.
+const ZSTD_WINDOW: u32 = 27;
+/// The same for xz, in KiB. `xz -9` has a window of 64 MiB.
+const XZ_MEMORY: u32 = 132 << 10;
+/// Bytes that are unpacked at a time. Those that are all zero become a hole of the scratch file.
+const CHUNK: usize = 64 << 10;
+
+/// Why a compressed file cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnpackError {
+    /// There is no room for what is inside, or nowhere to put it.
+    #[error("writing what is unpacked into a temporary file")]
+    Scratch(#[source] io::Error),
+    /// It is damaged or cannot be read.
+    #[error("unpacking the {compression} file after {done} bytes", compression = compression.as_str())]
+    Damaged {
+        /// How it is compressed.
+        compression: Compression,
+        /// Bytes that were unpacked before.
+        done: u64,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// It holds more than is accepted.
+    #[error("the {compression} file holds more than {limit} bytes; unpack it yourself if that is right", compression = compression.as_str())]
+    TooLarge {
+        /// How it is compressed.
+        compression: Compression,
+        /// Bytes that are accepted.
+        limit: u64,
+    },
+    /// It is the seekable container, and damaged.
+    #[error("reading the compressed file")]
+    Container(#[from] ContainerError),
+}
+
+/// A file without its compression.
+pub(crate) struct Unpacked {
+    pub(crate) source: SharedSource,
+    pub(crate) compression: Option<Compression>,
+    /// Whether it was unpacked as a whole, into a scratch file.
+    pub(crate) copied: bool,
+}
+
+/// Takes the compression off a file, if it has one. `scratch` makes an empty file; `limit` is the most bytes that may
+/// come out.
+pub(crate) fn unpack(
+    source: SharedSource,
+    limit: u64,
+    scratch: &mut dyn FnMut() -> io::Result<File>,
+) -> Result<Unpacked, UnpackError> {
+    let mut start = [0; 8];
+    let count = source.read_at(0, &mut start).unwrap_or(0);
+    let compression = match &start[..count] {
+        start if start.starts_with(GZIP) => Compression::Gzip,
+        start if start.starts_with(XZ) => Compression::Xz,
+        start if start.starts_with(ZSTD) => match SeekableReader::new(Arc::clone(&source)) {
+            Ok(reader) => {
+                let compression = Some(Compression::SeekableZstd);
+                return Ok(Unpacked { source: Arc::new(reader), compression, copied: false });
+            }
+            Err(ContainerError::NoSeekTable) => Compression::Zstd,
+            Err(error) => return Err(error.into()),
+        },
+        _ => return Ok(Unpacked { source, compression: None, copied: false }),
+    };
+    let input = BufReader::with_capacity(1 << 18, Sequential { source: &*source, at: 0 });
+    let file = scratch().map_err(UnpackError::Scratch)?;
+    let damaged = |source| UnpackError::Damaged { compression, done: 0, source };
+    let mut reader: Box<dyn Read + '_> = match compression {
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY)),
+        Compression::Zstd | Compression::SeekableZstd => {
+            let mut decoder = zstd::Decoder::with_buffer(input).map_err(damaged)?;
+            decoder.window_log_max(ZSTD_WINDOW).map_err(damaged)?;
+            Box::new(decoder)
+        }
+    };
+    let file = copy(&mut *reader, file, compression, limit)?;
+    let source = Arc::new(FileSource::new(file).map_err(UnpackError::Scratch)?);
+    Ok(Unpacked { source, compression: Some(compression), copied: true })
+}
+
+/// Copies all of `reader` into `file`.
+fn copy(reader: &mut dyn Read, mut file: File, compression: Compression, limit: u64) -> Result<File, UnpackError> {
+    let mut buffer = vec![0; CHUNK];
+    let mut done = 0u64;
+    loop {
+        let count = fill(reader, &mut buffer).map_err(|source| UnpackError::Damaged { compression, done, source })?;
+        if count == 0 {
+            // A hole at the end does not make a file longer by itself.
+            file.set_len(done).map_err(UnpackError::Scratch)?;
+            return Ok(file);
+        }
+        done = done.saturating_add(count as u64);
+        if done > limit {
+            return Err(UnpackError::TooLarge { compression, limit });
+        }
+        if buffer[..count].iter().all(|byte| *byte == 0) {
+            let skip = i64::try_from(count).unwrap_or(i64::MAX);
+            file.seek_relative(skip).map_err(UnpackError::Scratch)?;
+        } else {
+            file.write_all(&buffer[..count]).map_err(UnpackError::Scratch)?;
+        }
+    }
+}
+
+/// Fills the buffer, or as much of it as there is.
+fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match reader.read(&mut buffer[done..]) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// The bytes of a source one after the other.
+struct Sequential<'a> {
+    source: &'a dyn Source,
+    at: u64,
+}
+
+impl Read for Sequential<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read_at(self.at, buffer)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unpacked(bytes: Vec<u8>, limit: u64) -> Result<Unpacked, UnpackError> {
+        unpack(Arc::new(bytes), limit, &mut tempfile::tempfile)
+    }
+
+    fn contents() -> Vec<u8> {
+        let mut bytes = vec![7; 100_000];
+        bytes.resize(400_000, 0);
+        bytes
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        writer.write_all(bytes).unwrap();
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn what_was_packed_comes_out() {
+        let contents = contents();
+        for (packed, compression) in
+            [(gzip(&contents), Compression::Gzip), (zstd::encode_all(&contents[..], 1).unwrap(), Compression::Zstd)]
+        {
+            let unpacked = unpacked(packed, 1 << 20).unwrap();
+            assert_eq!((unpacked.compression, unpacked.copied), (Some(compression), true));
+            let mut bytes = vec![1; 400_000];
+            unpacked.source.read_exact_at(0, &mut bytes).unwrap();
+            assert_eq!(unpacked.source.size(), 400_000);
+            assert!(bytes == contents);
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused() {
+        let bomb = gzip(&vec![0; 4 << 20]);
+        assert!(matches!(unpacked(bomb, 1 << 20), Err(UnpackError::TooLarge { limit: 0x10_0000, .. })));
+    }
+
+    #[test]
+    fn damage_is_told_with_its_place() {
+        let mut packed = gzip(&contents());
+        packed.truncate(packed.len() / 2);
+        assert!(matches!(unpacked(packed, 1 << 20), Err(UnpackError::Damaged { .. })));
+        assert!(matches!(unpacked(b"\xfd7zXZ\0 nonsense".to_vec(), 9), Err(UnpackError::Damaged { .. })));
+    }
+}
