@@ -8,6 +8,7 @@ mod capture;
 mod cli;
 mod command;
 mod exit;
+mod files;
 mod kernel_text;
 mod panics;
 mod print;
