@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use effigy_formats::{OpenError, UnpackError};
 use effigy_live::LiveError;
 
 use crate::capture::Failure;
@@ -27,6 +28,8 @@ pub(crate) enum Exit {
     TimedOut,
     /// No dump was taken, as it would have held the target up (`--avoid-outage`).
     Skipped,
+    /// The file is no dump that effigy can read, or it is too damaged.
+    NotDump,
     /// A signal asked for an end.
     Cancelled(i32),
 }
@@ -44,6 +47,7 @@ impl Exit {
             Self::Partial => 6,
             Self::TimedOut => 7,
             Self::Skipped => 8,
+            Self::NotDump => 9,
             // As shells count a death by signal: 130 for SIGINT, 143 for SIGTERM.
             Self::Cancelled(signal) => u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128)),
         }
@@ -76,6 +80,15 @@ impl From<&Failure> for Exit {
             Failure::Skipped { .. } => Self::Skipped,
             Failure::Cancelled { signal } => Self::Cancelled(*signal),
             Failure::OwnThread => Self::Output,
+        }
+    }
+}
+
+impl From<&OpenError> for Exit {
+    fn from(error: &OpenError) -> Self {
+        match error {
+            OpenError::Unpack(UnpackError::Scratch(_)) => Self::Output,
+            _ => Self::NotDump,
         }
     }
 }

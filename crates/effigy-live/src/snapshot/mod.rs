@@ -8,6 +8,7 @@ mod known;
 mod live;
 mod prelude;
 mod stack;
+mod view;
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -21,6 +22,7 @@ use effigy_process::{
 pub use live::{CopyError, Frozen, Moment, Precopy};
 pub(crate) use prelude::Mark;
 pub use prelude::{Prelude, PreludeOptions};
+pub use view::LiveView;
 
 use known::Known;
 
