@@ -201,7 +201,7 @@ fn one(subject: &Subject, at: Address, regions: &[&SpaceRegion], page: &mut Page
         say("Flags:", flags.join(" "));
     }
     say("Name:", print::safe(&region.name));
-    say("Module:", words::place(process, at).unwrap_or_default());
+    say("Module:", subject.place(at).unwrap_or_default());
     say("Threads:", region.threads.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
     say("Resident:", known(region.resident));
     say("Swapped:", known(region.swapped));
