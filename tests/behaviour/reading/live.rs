@@ -60,6 +60,20 @@ fn the_working_set_is_that_of_the_kernel() {
     assert!(summary["page_faults"]["minor"].as_u64().unwrap() > 0);
 }
 
+/// The kernel tells where threads that sleep have their stacks.
+#[test]
+fn stacks_are_known_without_a_stop() {
+    let target = Plan::c("big").args(["-m", "4", "-t", "3"]).start();
+    let answer = json(["regions", "--json", "--usage", "stack", &target.pid_text()]);
+    assert!(answer["source"].get("pause_us").is_none());
+    let regions = list(&answer["regions"]);
+    let threads: Vec<_> =
+        regions.iter().flat_map(|region| list(&region["threads"])).filter_map(|id| id.as_u64()).collect();
+    for tid in &target.threads {
+        assert!(threads.contains(&u64::from(*tid)), "thread {tid} in {regions:?}");
+    }
+}
+
 #[test]
 fn regions_are_those_of_the_process() {
     let target = Plan::c("maps").start();

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &RegionsArgs) -> Exit {
 
 fn answer(args: &RegionsArgs) -> Result<Exit, Refused> {
     let wants_register = args.at.as_deref().is_some_and(|at| at.starts_with('@'));
-    let look = if wants_register { Look::Registers } else { Look::Passing };
+    let look = if wants_register { Look::Registers } else { Look::Threads };
     let subject = Subject::open(&args.target.target, look)?;
     let at = args.at.as_deref().map(|at| subject.address(at, None)).transpose()?;
     let filter = Filter::new(args, at);
