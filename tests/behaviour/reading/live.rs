@@ -57,6 +57,9 @@ fn the_working_set_is_that_of_the_kernel() {
     assert_eq!(summary["working_set"]["resident"].as_u64(), Some(resident));
     let set = &summary["working_set"];
     assert_eq!(set["private"].as_u64().unwrap() + set["shared"].as_u64().unwrap(), resident);
+    // Data of the program and its libraries, which relocation wrote to.
+    let copied = summary["copied_on_write"].as_u64().unwrap();
+    assert!((4096..1 << 20).contains(&copied), "{copied} bytes copied on write");
     assert!(summary["page_faults"]["minor"].as_u64().unwrap() > 0);
 }
 
