@@ -6,7 +6,9 @@ mod file;
 mod index;
 mod live;
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,7 +58,7 @@ pub(crate) struct Source<'a> {
     kind: &'static str,
     /// The dump's file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<&'a Path>,
+    path: Option<Cow<'a, str>>,
     pid: Option<u32>,
     /// How the file is compressed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,12 +88,12 @@ pub(crate) struct Document<'a, T: Serialize> {
 
 impl Subject {
     /// Opens what a word on the command line means: a file where there is one of that name, else a running process.
-    pub(crate) fn open(word: &str, look: Look) -> Result<Self, Refused> {
+    pub(crate) fn open(word: &OsStr, look: Look) -> Result<Self, Refused> {
         let path = Path::new(word);
-        let seen = if path.symlink_metadata().is_ok() || word.contains('/') {
+        let seen = if path.symlink_metadata().is_ok() || word.as_encoded_bytes().contains(&b'/') {
             Seen::Dump(Box::new(file::open(path)?))
         } else {
-            let pid = target::one(word)?;
+            let pid = target::one(&word.to_string_lossy())?;
             let (view, pause) = live::look(pid, look)?;
             Seen::Live { view: Box::new(view), pause }
         };
@@ -205,7 +207,7 @@ impl Subject {
                 DumpKind::ElfCore => "core",
                 _ => "reflection_pair",
             }),
-            path: dump.map(|_| self.name.as_path()),
+            path: dump.map(|_| self.name.to_string_lossy()),
             pid: self.process().identity.pid.map(|pid| pid.0),
             compression: dump.and_then(|dump| dump.compression).map(effigy_formats::Compression::as_str),
             full: dump.is_none_or(|dump| dump.is_full),

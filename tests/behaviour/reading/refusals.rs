@@ -1,7 +1,9 @@
 //! What cannot be read: which exit code, and what is said.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
@@ -74,6 +76,17 @@ fn a_file_comes_before_a_process() {
     fs::write(folder.path().join(target.pid_text()), "no dump").unwrap();
     effigy(["info", &target.pid_text()]).dir(folder.path()).run().expect(9);
     effigy(["info", &target.pid_text()]).run().expect(0);
+}
+
+/// Names of files need not be text.
+#[test]
+fn file_names_are_bytes() {
+    let folder = scratch();
+    let path = folder.path().join(OsStr::from_bytes(b"a\xff.dmp"));
+    let target = Plan::c("plain").start();
+    effigy(["dump", &target.pid_text(), "--kind", "mini", "-o"]).arg(&path).run().expect(0);
+    let run = effigy(["info", "--json"]).arg(&path).run().expect(0);
+    assert!(run.json()["source"]["path"].as_str().unwrap().ends_with("a\u{fffd}.dmp"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Arguments of the commands that read: those that look at a dump or a running process and write nothing.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -14,7 +15,7 @@ Exit codes: 0 answered; 1 usage; 2 no such file or process, or it ended; 3 not p
 pub(crate) struct TargetArgs {
     /// A dump's file; else the id or the name of a running process
     #[arg(value_name = "FILE|PID")]
-    pub(crate) target: String,
+    pub(crate) target: OsString,
 
     /// Print the answer as one line of JSON (docs/json.md)
     #[arg(long)]
@@ -120,11 +121,11 @@ pub(crate) enum UsageArg {
 pub(crate) struct CompareArgs {
     /// Before: a dump's file; else the id or the name of a running process
     #[arg(value_name = "BEFORE")]
-    pub(crate) before: String,
+    pub(crate) before: OsString,
 
     /// After: likewise
     #[arg(value_name = "AFTER")]
-    pub(crate) after: String,
+    pub(crate) after: OsString,
 
     /// Print what changed, and not only how much
     #[arg(long)]

@@ -1,7 +1,6 @@
 //! `effigy memory write-file`: memory as a file.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use effigy_dump::sink::{FileWriter, Output, PartialFile, size};
 use effigy_process::AddressRange;
@@ -18,7 +17,7 @@ use crate::words;
 /// The answer as JSON; docs/json.md describes it.
 #[derive(Debug, Serialize)]
 struct Answer {
-    path: PathBuf,
+    path: String,
     #[serde(flatten)]
     range: AddressRange,
     bytes: u64,
@@ -45,7 +44,13 @@ pub(super) fn answer(args: &WriteFileArgs) -> Result<Exit, Refused> {
     let published = file.publish().map_err(|error| failed(&error))?;
     let filled_bytes = missing.iter().map(|part| part.range.size()).sum();
     let exit = if missing.is_empty() { Exit::Done } else { Exit::Partial };
-    let answer = Answer { path: published.path, range, bytes: range.size(), filled_bytes, missing };
+    let answer = Answer {
+        path: published.path.to_string_lossy().into_owned(),
+        range,
+        bytes: range.size(),
+        filled_bytes,
+        missing,
+    };
     Ok(exit.and(tell(&subject, answer, args.target.json)))
 }
 
@@ -91,7 +96,7 @@ fn tell(subject: &Subject, answer: Answer, json: bool) -> Exit {
         page.json(&subject.document(answer));
         return page.finish();
     }
-    let path = print::safe(answer.path.as_os_str().as_encoded_bytes());
+    let path = print::safe(answer.path.as_bytes());
     page.line(format!("wrote {path}: {} of {}", size(answer.bytes), words::range(subject.process(), answer.range)));
     if answer.filled_bytes > 0 {
         page.line(format!("{} of it are zeros, as there is nothing:", size(answer.filled_bytes)));
