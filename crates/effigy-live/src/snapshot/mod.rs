@@ -7,7 +7,6 @@ mod facts;
 mod known;
 mod live;
 mod prelude;
-mod stack;
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
