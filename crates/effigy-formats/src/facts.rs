@@ -155,8 +155,8 @@ pub(crate) fn complete<E: std::error::Error>(
 impl Stored {
     fn apply(self, process: &mut Process) {
         if let Some(system) = self.system {
-            let platform = process.system.platform;
-            process.system = System { platform, ..system };
+            // An ELF header has no number for Windows or macOS, of whose processes cores are made of minidumps.
+            process.system = system;
         }
         if let Some(identity) = self.identity {
             process.identity = identity;

@@ -100,7 +100,7 @@ fn unwrap(
     let limit = surroundings.unpacked_limit();
     let unpacked = unpack(source, limit, &mut || surroundings.scratch())?;
     if let Some(compression) = unpacked.compression.filter(|_| unpacked.copied) {
-        warnings.push(Warning::new(format!(
+        warnings.push(Warning::remark(format!(
             "the file is compressed as a whole ({}): its {} bytes were unpacked into a temporary file first",
             compression.as_str(),
             unpacked.source.size()
@@ -131,7 +131,7 @@ impl Start {
 }
 
 fn minidump(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, OpenError> {
-    let dump = Dump::open(source)?;
+    let dump = Dump::open(source.clone())?;
     let memory = dump_memory(&dump, &mut warnings);
     let process = dump.process(&memory, &mut warnings);
     let parts = dump.parts(&mut warnings);
@@ -147,6 +147,7 @@ fn minidump(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDu
         parts,
         attachments: or_warn(attachments, &mut warnings).unwrap_or_default(),
         warnings,
+        source,
     })
 }
 
@@ -160,7 +161,7 @@ fn dump_memory(dump: &Dump, warnings: &mut Vec<Warning>) -> MemoryMap {
 
 fn core(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, OpenError> {
     let size = source.size();
-    let core = Core::open(source)?;
+    let core = Core::open(source.clone())?;
     if core.headers_cut() > 0 {
         let text = format!("the core ends before {} of its program headers", core.headers_cut());
         warnings.push(Warning::at(size, text));
@@ -178,6 +179,7 @@ fn core(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, 
         parts: read.parts,
         attachments: read.attachments,
         warnings,
+        source,
     })
 }
 
@@ -208,6 +210,7 @@ fn pair(
         parts: pair.default_dump().parts(&mut warnings),
         attachments: or_warn(attachments, &mut warnings).unwrap_or_default(),
         warnings,
+        source: pair.default_dump().source().clone(),
     })
 }
 
@@ -233,4 +236,4 @@ fn explained(memory: MemoryMap, process: &Process, warnings: &mut Vec<Warning>) 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
