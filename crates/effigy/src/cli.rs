@@ -1,8 +1,12 @@
 //! Arguments as they are typed. What they mean is decided once, in the commands.
 
+mod converting;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use converting::{ConvertArgs, VerifyArgs};
 
 /// Take and read likenesses of programs: memory dumps.
 #[derive(Debug, Parser)]
@@ -17,6 +21,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Dump a running process to a file
     Dump(Box<DumpArgs>),
+    /// Make a dump of another format, kind or compression of a dump
+    Convert(ConvertArgs),
+    /// Check whether a dump is whole, and list its defects
+    Verify(VerifyArgs),
     /// Start a sample program, dump it while it runs, and read the dump back
     Demo,
     /// The sample program of `demo`

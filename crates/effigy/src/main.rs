@@ -7,6 +7,7 @@ mod cancel;
 mod capture;
 mod cli;
 mod command;
+mod dump_file;
 mod exit;
 mod kernel_text;
 mod panics;
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
     panics::record();
     let outcome = std::panic::catch_unwind(|| match cli.command {
         cli::Command::Dump(args) => command::dump::run(args),
+        cli::Command::Convert(args) => command::convert::run(&args),
+        cli::Command::Verify(args) => command::verify::run(&args),
         cli::Command::Demo => command::demo::run(),
         cli::Command::DemoTarget => command::demo::target(),
     });

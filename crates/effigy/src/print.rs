@@ -25,6 +25,11 @@ pub(crate) fn error(text: &str) {
 
 /// Prints an error with everything that led to it.
 pub(crate) fn failure(error: &(dyn std::error::Error + 'static)) {
+    self::error(&chain(error));
+}
+
+/// An error with everything that led to it.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -35,7 +40,7 @@ pub(crate) fn failure(error: &(dyn std::error::Error + 'static)) {
         }
         source = cause.source();
     }
-    self::error(&text);
+    text
 }
 
 /// Prints what clap has to say: help is a result, anything else a usage error.

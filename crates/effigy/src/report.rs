@@ -61,7 +61,7 @@ pub(crate) struct TargetReport {
     pub(crate) build_id: Option<BuildId>,
 }
 
-fn format_name<S: serde::Serializer>(format: &Format, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn format_name<S: serde::Serializer>(format: &Format, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(match format {
         Format::Minidump => "minidump",
         Format::ElfCore => "core",
@@ -127,7 +127,7 @@ impl Report {
 }
 
 /// What is missing, one line a reason. Kernel pages, guard pages and file ends are in every dump and said in JSON only.
-fn gap_lines(gaps: &[Gap]) -> Vec<String> {
+pub(crate) fn gap_lines(gaps: &[Gap]) -> Vec<String> {
     let mut by_reason: BTreeMap<&str, (GapReason, u64, u64, Vec<String>)> = BTreeMap::new();
     for gap in gaps {
         if matches!(
