@@ -11,6 +11,7 @@
 mod bench;
 #[cfg(test)]
 mod documents;
+mod fuzz;
 mod interrupt;
 mod oracles;
 mod packages;
@@ -34,6 +35,8 @@ struct Cli {
 enum Chore {
     /// Install the oracles, check format, lints and licences, and run all tests.
     Test(test::TestArgs),
+    /// Give the readers hostile files.
+    Fuzz(fuzz::FuzzArgs),
     /// Measure effigy side by side with its peers.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -45,6 +48,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Test(args) => test::run(&args),
+        Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Bench(bench) => bench::run(&bench),
         Chore::Gauge(args) => bench::gauge::run(&args),
     };

@@ -86,6 +86,11 @@ pub(crate) const ORACLES: &[Oracle] = &[
         name: "cargo-deny", job: "checks licences and sources of dependencies",
         source: Source::Cargo { krate: "cargo-deny", version: "0.20.2" }, probe: Probe::Program("cargo-deny"),
     },
+    debian("g++", "builds the fuzzer", &["g++"]),
+    Oracle {
+        name: "cargo-fuzz", job: "makes hostile files",
+        source: Source::Cargo { krate: "cargo-fuzz", version: "0.13.2" }, probe: Probe::Program("cargo-fuzz"),
+    },
 ];
 
 const fn debian(program: &'static str, job: &'static str, packages: &'static [&'static str]) -> Oracle {

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::fuzz;
 use crate::interrupt::Interrupt;
 use crate::oracles::{self, Oracle};
 use crate::packages;
@@ -45,6 +46,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     run.tests()?;
     if args.filter.is_empty() {
         run.doc_tests()?;
+        run.fuzz(&missing)?;
     }
     run.close(&missing)
 }
@@ -139,6 +141,19 @@ impl<'a> Run<'a> {
 
     fn doc_tests(&mut self) -> Result<()> {
         self.tests_by_harness(&["--workspace", "--doc", "--no-fail-fast"], &[])
+    }
+
+    /// Every fuzz target for a minute, or a look at each where nobody waits for the last word.
+    fn fuzz(&mut self, missing: &[&Oracle]) -> Result<()> {
+        if missing.iter().any(|oracle| matches!(oracle.name, "cargo-fuzz" | "g++")) {
+            announce("cargo fuzz is not there: no hostile files are made");
+            return Ok(());
+        }
+        let seconds = if under_ci() || self.args.all { 60 } else { 10 };
+        for target in fuzz::TARGETS {
+            self.check(&mut fuzz::command(self.workspace, target, seconds)?)?;
+        }
+        Ok(())
     }
 
     /// Adds what a test runner counted. One that failed without a failed test, or counted nothing, did not do its work.

@@ -2,6 +2,7 @@
 //!
 //! It is a stream of its own in a minidump and a note of its own in an ELF core, and holds the same in both.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,6 +36,9 @@ pub(crate) struct Facts<'a> {
     page_faults: Option<&'a PageFaults>,
     modules: &'a [Module],
     handles: &'a [Handle],
+    /// `/proc/PID/cgroup`, for which no other stream of a minidump has a place.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    cgroup: Cow<'a, str>,
     threads: Vec<ThreadFacts<'a>>,
 }
 
@@ -42,7 +46,7 @@ pub(crate) struct Facts<'a> {
 struct ThreadFacts<'a> {
     tid: u32,
     inner_tid: Option<u32>,
-    name: Option<std::borrow::Cow<'a, str>>,
+    name: Option<Cow<'a, str>>,
     state: Option<char>,
     registers_missing: Option<(&'static str, &'a str)>,
     times: Option<&'a ThreadTimes>,
@@ -67,6 +71,7 @@ impl<'a> Facts<'a> {
             page_faults: process.page_faults.as_ref(),
             modules: &process.modules,
             handles: &process.handles,
+            cgroup: process.files.cgroup.to_str_lossy(),
             threads: process
                 .threads
                 .iter()
@@ -103,6 +108,7 @@ struct Stored {
     page_faults: Option<PageFaults>,
     modules: Vec<Module>,
     handles: Vec<Handle>,
+    cgroup: BString,
     threads: Vec<StoredThread>,
 }
 
@@ -172,6 +178,9 @@ impl Stored {
         }
         if !self.handles.is_empty() {
             process.handles = self.handles;
+        }
+        if process.files.cgroup.is_empty() {
+            process.files.cgroup = self.cgroup;
         }
         complete_threads(self.threads, &mut process.threads);
     }

@@ -14,6 +14,10 @@ const GNU_BUILD_ID: u32 = 3;
 /// `DT_STRTAB`, `DT_SONAME`.
 const STRING_TABLE: u64 = 5;
 const SONAME: u64 = 14;
+/// Most program headers of an image. They have a dozen.
+const MOST_HEADERS: usize = 256;
+/// Bytes of a note's header.
+const NOTE_HEADER: usize = 12;
 /// Most bytes of notes, and of a dynamic section, that are read. Images have a few hundred.
 const LONGEST: u64 = 16 << 10;
 /// Longest build id that we take, in bytes.
@@ -47,7 +51,11 @@ pub(crate) fn read(memory: &dyn Memory, base: Address, page: u64) -> Option<Imag
 
 fn program_headers(memory: &dyn Memory, base: Address, header: &FileHeader) -> Option<Vec<ProgramHeader>> {
     let size = usize::from(header.shape.class.program_header_size());
-    let mut bytes = vec![0; usize::from(header.image_headers()) * size];
+    let count = usize::from(header.image_headers());
+    if count > MOST_HEADERS {
+        return None;
+    }
+    let mut bytes = vec![0; count * size];
     memory.read_exact(base.checked_add(header.program_headers)?, &mut bytes).ok()?;
     bytes.chunks_exact(size).map(|bytes| ProgramHeader::read(header.shape, bytes)).collect()
 }
@@ -72,12 +80,8 @@ impl Loader<'_> {
     fn build_id(&self, bias: u64) -> Option<BuildId> {
         self.headers.iter().filter(|header| header.kind == NOTE).find_map(|header| {
             let bytes = self.contents(header, bias)?;
-            let align = if header.align == 8 { 8 } else { 4 };
-            let mut at = self.shape.cursor(&bytes);
-            std::iter::from_fn(|| note(&mut at, align)).find_map(|(owner, kind, id)| {
-                let found = owner == b"GNU\0" && kind == GNU_BUILD_ID && !id.is_empty() && id.len() <= LONGEST_BUILD_ID;
-                found.then(|| BuildId(id.to_vec()))
-            })
+            // Notes of one segment should all be aligned as it is; vdsos have one that says 8 and holds notes of 4.
+            [4, 8].into_iter().find_map(|align| find_build_id(self.shape.cursor(&bytes), align))
         })
     }
 
@@ -103,16 +107,24 @@ impl Loader<'_> {
     }
 }
 
-/// The note at hand: owner, type and contents.
+/// The build id among notes that are aligned to `align` bytes.
+fn find_build_id(mut at: Cursor<'_>, align: usize) -> Option<BuildId> {
+    std::iter::from_fn(|| note(&mut at, align)).find_map(|(owner, kind, id)| {
+        let found = owner == b"GNU\0" && kind == GNU_BUILD_ID && !id.is_empty() && id.len() <= LONGEST_BUILD_ID;
+        found.then(|| BuildId(id.to_vec()))
+    })
+}
+
+/// The note at hand: owner, type and contents. Contents and the next note begin at multiples of `align` bytes, counted
+/// from the note's beginning.
 fn note<'a>(at: &mut Cursor<'a>, align: usize) -> Option<(&'a [u8], u32, &'a [u8])> {
     let (name_size, size, kind) = (at.half()?, at.half()?, at.half()?);
-    let mut padded = |size: u32| {
-        let size = usize::try_from(size).ok()?;
-        let bytes = at.take(size)?;
-        let padding = size.next_multiple_of(align) - size;
-        at.take(padding.min(at.rest().len()))?;
-        Some(bytes)
-    };
-    let owner = padded(name_size)?;
-    Some((owner, kind, padded(size)?))
+    let (name_size, size) = (usize::try_from(name_size).ok()?, usize::try_from(size).ok()?);
+    let padding = |end: usize| Some(end.checked_next_multiple_of(align)? - end);
+    let owner = at.take(name_size)?;
+    at.take(padding(NOTE_HEADER.checked_add(name_size)?)?)?;
+    let contents = at.take(size)?;
+    // The last note's padding may be missing.
+    at.take(padding(size)?.min(at.rest().len()))?;
+    Some((owner, kind, contents))
 }

@@ -136,10 +136,16 @@ impl Warning {
     }
 }
 
+/// Most warnings that are kept.
+pub(crate) const MOST_WARNINGS: usize = 1000;
+
 /// The value of what could be read; what could not becomes a warning, and the value is the type's default.
 pub(crate) fn or_warn<T: Default>(outcome: Result<T, impl std::error::Error>, warnings: &mut Vec<Warning>) -> T {
     outcome.unwrap_or_else(|error| {
-        warnings.push(Warning::new(error.to_string()));
+        // A list of a million entries may be damaged in each.
+        if warnings.len() < MOST_WARNINGS {
+            warnings.push(Warning::new(error.to_string()));
+        }
         T::default()
     })
 }

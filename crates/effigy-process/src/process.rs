@@ -230,9 +230,11 @@ impl Process {
         self.threads.iter().find(|thread| thread.id == id)
     }
 
-    /// The module whose image holds `address`.
+    /// The module whose image holds `address`. Of two the one that begins later: the kernel may put the vdso into a gap
+    /// of another image.
     #[must_use]
     pub fn module_at(&self, address: Address) -> Option<&Module> {
-        self.modules.iter().find(|module| module.range.contains(address))
+        let after = self.modules.partition_point(|module| module.range.start() <= address);
+        self.modules[..after].iter().rev().find(|module| module.range.contains(address))
     }
 }

@@ -152,7 +152,12 @@ impl GeneralRegisters {
     /// are left out, and all are where the architecture is not.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let names = names::of(self.architecture).iter().enumerate();
-        names.filter_map(|(index, name)| Some((*name, self.word(index)?))).filter(|(name, _)| !name.is_empty())
+        let known = names.filter_map(|(index, name)| Some((*name, self.word(index)?)));
+        known.filter(|(name, _)| !name.is_empty()).map(|(name, value)| match name {
+            // Sixteen bits in a whole word, of which gdb once left the rest to chance.
+            "cs" | "ss" | "ds" | "es" | "fs" | "gs" => (name, value & 0xffff),
+            _ => (name, value),
+        })
     }
 
     /// The value of a register by its name, as [`named`](Self::named) gives it.

@@ -9,6 +9,7 @@ mod cli;
 mod command;
 mod dump_file;
 mod exit;
+mod files;
 mod kernel_text;
 mod panics;
 mod print;

@@ -76,7 +76,11 @@ impl FaultAlone for Process {
     }
 }
 
+mod cores;
 pub(crate) mod corpus;
+mod damage;
+mod laziness;
+mod oracle;
 
 #[test]
 fn compressed_dumps_are_read_in_place_or_unpacked() {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 
 use bstr::ByteSlice;
-use effigy_process::{Region, RegionFlags, RegionUsage};
+use effigy_process::{Address, AddressRange, Region, RegionFlags, RegionUsage};
 
 use super::ProcDir;
 use crate::LiveError;
@@ -21,7 +21,7 @@ pub fn read_regions(dir: &ProcDir) -> Result<Vec<Region>, LiveError> {
         line.clear();
         let count = reader.read_until(b'\n', &mut line).map_err(|source| dir.error("smaps", source))?;
         if count == 0 {
-            return Ok(regions);
+            return Ok(disjoint(regions));
         }
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         // A counter's name begins with a capital letter, a region's line with a hexadecimal digit in lower case.
@@ -76,11 +76,30 @@ pub fn read_known_regions(dir: &ProcDir, known: &[Region]) -> Result<Option<Vec<
 /// When the file cannot be read.
 pub fn parse_maps(dir: &ProcDir) -> Result<Vec<Region>, LiveError> {
     let maps = dir.require("maps")?;
-    ByteSlice::lines(maps.as_slice())
+    let regions: Result<Vec<Region>, LiveError> = ByteSlice::lines(maps.as_slice())
         .map(|line| {
             Region::from_maps_line(line).ok_or_else(|| dir.form("maps", String::from_utf8_lossy(line).into_owned()))
         })
-        .collect()
+        .collect();
+    Ok(disjoint(regions?))
+}
+
+/// Takes what a running process has changed while the list was read: the kernel gives it out a page at a time, and goes on
+/// at the mapping that holds the address which it had come to, which may have grown downwards or become one with the last.
+fn disjoint(mut regions: Vec<Region>) -> Vec<Region> {
+    let mut end = Address(0);
+    regions.retain_mut(|region| {
+        let range = region.range;
+        if range.start() < end {
+            if region.inode != 0 {
+                region.offset = region.offset.saturating_add(end.0 - range.start().0);
+            }
+            region.range = AddressRange::new(end, range.end());
+        }
+        end = end.max(range.end());
+        !region.range.is_empty()
+    });
+    regions
 }
 
 fn add_counter(region: &mut Region, line: &[u8]) {
@@ -133,6 +152,18 @@ mod tests {
             let region = Region::from_maps_line(line.as_bytes()).unwrap();
             assert_eq!(region.to_string(), line);
         }
+    }
+
+    #[test]
+    fn regions_that_changed_while_they_were_listed_do_not_overlap() {
+        let lines =
+            ["1000-3000 r--s 00000000 fe:00 7 /a", "2000-5000 r--s 00001000 fe:00 7 /a", "4000-4800 rw-p 0 00:00 0 "];
+        let regions = lines.map(|line| Region::from_maps_line(line.as_bytes()).unwrap()).to_vec();
+        let found: Vec<_> = disjoint(regions)
+            .iter()
+            .map(|region| (region.range.start().0, region.range.end().0, region.offset))
+            .collect();
+        assert_eq!(found, [(0x1000, 0x3000, 0), (0x3000, 0x5000, 0x2000)]);
     }
 
     #[test]

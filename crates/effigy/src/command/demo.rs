@@ -11,13 +11,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use effigy_dump::kind::Kind;
 use effigy_dump::sink::size;
-use effigy_formats::minidump::read::Dump;
 use effigy_process::{Address, Memory, ProcessId};
 
 use crate::cancel::Cancel;
 use crate::capture::mode::Wish;
 use crate::capture::{OutputPlace, Request, capture};
 use crate::exit::Exit;
+use crate::files::open_dump;
 use crate::print;
 use crate::report::Report;
 
@@ -89,29 +89,21 @@ fn dump(pid: u32, path: &Path) -> Result<Report> {
 
 /// Prints the dump's threads and gives the counter's value in it.
 fn read_back(path: &Path, counter: u64) -> Result<u64> {
-    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let dump = Dump::parse(&bytes).with_context(|| format!("opening {}", path.display()))?;
-    let modules = dump.modules()?;
-    for thread in dump.threads()? {
-        let name = thread.name.as_ref().map_or_else(String::new, |name| print::safe(name.to_string().as_bytes()));
-        let at = thread.context.as_ref().ok().and_then(|context| context.as_ref()?.instruction_pointer).map_or_else(
+    let dump = open_dump(path)?;
+    for thread in &dump.process.threads {
+        let name = thread.name.as_ref().map_or_else(String::new, |name| print::safe(name));
+        let pointer = thread.registers.as_ref().ok().and_then(|registers| registers.general()?.instruction_pointer());
+        let at = pointer.map_or_else(
             || "no registers".to_owned(),
-            |at| {
-                let module = modules.iter().find(|module| module.range.contains(at));
-                module.map_or_else(
-                    || at.to_string(),
-                    |module| {
-                        let path = module.name.as_ref().map_or_else(|_| String::new(), ToString::to_string);
-                        let file = path.rsplit('/').next().unwrap_or_default().to_owned();
-                        format!("{}+{:#x}", print::safe(file.as_bytes()), at.0 - module.range.start().0)
-                    },
-                )
+            |at| match dump.process.module_at(at) {
+                Some(module) => format!("{}+{:#x}", print::safe(module.name()), at.0 - module.range.start().0),
+                None => at.to_string(),
             },
         );
         print::line(&format!("  thread {:>8}  {name:<16} at {at}", thread.id.0));
     }
     let mut value = [0; 8];
-    dump.memory()?.read_exact(Address(counter), &mut value).map_err(|missing| anyhow!("the counter: {missing}"))?;
+    dump.memory.read_exact(Address(counter), &mut value).map_err(|missing| anyhow!("the counter: {missing}"))?;
     Ok(u64::from_le_bytes(value))
 }
 

@@ -8,6 +8,8 @@ use super::process::Mapped;
 use super::{Core, CoreError, Segment};
 use crate::image;
 
+/// Most places where an image is looked for. The kernel allows 65,530 mappings, and an image has several.
+const MOST_IMAGES: usize = 32_768;
 /// `AT_PHDR`, `AT_EXECFN`, `AT_SYSINFO_EHDR` of the auxiliary vector.
 const PROGRAM_HEADERS: u64 = 3;
 const EXECUTED_NAME: u64 = 31;
@@ -71,9 +73,9 @@ impl Core {
         let headers = value(PROGRAM_HEADERS);
         let mut modules: Vec<Module> = if mapped.is_empty() {
             let starts = self.segments.iter().filter(|segment| segment.captured > 0);
-            starts.filter_map(|segment| self.nameless(segment.range.start(), page)).collect()
+            starts.take(MOST_IMAGES).filter_map(|segment| self.nameless(segment.range.start(), page)).collect()
         } else {
-            groups(mapped).filter_map(|group| self.module(group, page)).collect()
+            self.images(mapped, page)
         };
         if let Some(main) = modules.iter_mut().find(|module| headers.is_some_and(|at| module.range.contains(at))) {
             main.is_main = true;
@@ -92,10 +94,29 @@ impl Core {
         modules
     }
 
+    /// The modules among mapped files. A file may be mapped as an image more than once (`dlmopen`): where an image's own
+    /// headers are in the dump they say where it ends, and a mapping of the file's beginning behind that is another.
+    fn images(&self, mapped: &[Mapped], page: u64) -> Vec<Module> {
+        let (mut modules, mut tried) = (Vec::new(), 0);
+        for mut group in mapped.chunk_by(|one, two| one.path == two.path) {
+            while let Some(first) = group.first().filter(|_| tried < MOST_IMAGES) {
+                tried += 1;
+                let image = image::read(&self.memory, first.range.start(), page);
+                let end = image.as_ref().map_or(Address(u64::MAX), |image| image.range.end());
+                let another = |next: &Mapped| next.offset == 0 && next.range.start() >= end;
+                let count = group.iter().position(another).unwrap_or(group.len()).max(1);
+                let (own, rest) = group.split_at(count);
+                modules.extend(self.module(own, image));
+                group = rest;
+            }
+        }
+        modules
+    }
+
     /// The module whose mappings these are; `None` for a file that is no program.
-    fn module(&self, group: &[Mapped], page: u64) -> Option<Module> {
+    fn module(&self, group: &[Mapped], image: Option<image::Image>) -> Option<Module> {
         let (first, last) = (group.first()?, group.last()?);
-        let module = match image::read(&self.memory, first.range.start(), page) {
+        let module = match image {
             Some(image) => from_image(image),
             None if self.has_contents(first.range.start()) || !self.runs(group) => return None,
             None => Module { range: AddressRange::new(first.range.start(), last.range.end()), ..Module::default() },
@@ -136,9 +157,4 @@ impl Core {
 
 fn from_image(image: image::Image) -> Module {
     Module { range: image.range, build_id: image.build_id, soname: image.soname, ..Module::default() }
-}
-
-/// Mappings of one file that follow each other; where one is of the file's beginning, another copy of it begins.
-fn groups(mapped: &[Mapped]) -> impl Iterator<Item = &[Mapped]> {
-    mapped.chunk_by(|one, two| one.path == two.path && two.offset != 0)
 }

@@ -33,7 +33,7 @@ pub(crate) use self::listing::{Listed, Stream};
 pub use self::misc_info::ProcessKey;
 pub use self::modules::{Module, ModuleIdentity};
 pub use self::notes::ThreadNotes;
-use self::source::{Block, utf16};
+use self::source::{Block, Budget, utf16};
 pub use self::threads::{Context, Thread};
 pub use self::wow64::layer_state;
 use crate::source::SharedSource;
@@ -155,7 +155,8 @@ impl Dump {
     /// # Errors
     /// When the stream is cut off.
     pub fn exception(&self) -> Result<Option<Exception>, ReadError> {
-        self.block(stream::EXCEPTION)?.map(|block| self.read_exception(&block)).transpose()
+        let mut budget = self.file.budget();
+        self.block(stream::EXCEPTION)?.map(|block| self.read_exception(&block, &mut budget)).transpose()
     }
 
     /// All exceptions, in the directory's order. There should be one at most.
@@ -165,10 +166,11 @@ impl Dump {
     pub fn exceptions(&self) -> Result<Vec<Exception>, ReadError> {
         let entries = self.directory.iter().filter(|entry| entry.kind.get() == stream::EXCEPTION);
         let blocks = entries.map(|entry| self.stream_block(entry));
-        blocks.take(MOST_EXCEPTIONS).map(|block| self.read_exception(&block?)).collect()
+        let mut budget = self.file.budget();
+        blocks.take(MOST_EXCEPTIONS).map(|block| self.read_exception(&block?, &mut budget)).collect()
     }
 
-    fn read_exception(&self, block: &Block) -> Result<Exception, ReadError> {
+    fn read_exception(&self, block: &Block, budget: &mut Budget) -> Result<Exception, ReadError> {
         let raw: layout::Exception = block.record(0, "the exception")?;
         let count = usize::try_from(raw.parameter_count.get()).unwrap_or(usize::MAX).min(raw.parameters.len());
         Ok(Exception {
@@ -177,7 +179,7 @@ impl Dump {
             flags: raw.flags.get(),
             address: Address(raw.address.get()),
             parameters: raw.parameters[..count].iter().map(|parameter| parameter.get()).collect(),
-            context: self.context(raw.context, "the exception's context"),
+            context: self.context(raw.context, "the exception's context", budget),
         })
     }
 

@@ -1,6 +1,6 @@
 //! A minidump as a process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bstr::BString;
@@ -14,10 +14,12 @@ use super::{Dump, Exception, ModuleIdentity, ReadError, names, wow64};
 use crate::MemoryMap;
 use crate::facts;
 use crate::minidump::layout::{self, DUMP_REQUESTED, ThreadInfo, ThreadInfoHeader, stream};
-use crate::opened::{Part, Warning, or_warn};
+use crate::opened::{MOST_WARNINGS, Part, Warning, or_warn};
 
 /// `STILL_ACTIVE` of winbase.h: the exit status of what has not exited.
 const STILL_ACTIVE: u32 = 259;
+/// `SIGSTOP`.
+const STOPPED: u32 = 19;
 /// Seconds from 1601, where Windows begins to count, to 1970.
 const BEFORE_1970: u64 = 11_644_473_600;
 
@@ -64,30 +66,28 @@ impl Dump {
     /// The streams, unknown ones included.
     pub fn parts(&self, warnings: &mut Vec<Warning>) -> Vec<Part> {
         let mut parts = Vec::with_capacity(self.directory.len());
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for entry in self.directory.iter() {
             let (number, location) = (entry.kind.get(), entry.location);
             let (offset, size) = (u64::from(location.rva.get()), u64::from(location.size.get()));
-            let name = names::of(number);
-            let fields = match self.file.part(offset, size, "a stream") {
-                Ok(_) if number == stream::UNUSED => Vec::new(),
-                Ok(block) => or_warn(self.fields(number, &block), warnings),
-                Err(error) => {
-                    let name = name.unwrap_or("unknown");
-                    warnings.push(Warning::at(offset, format!("stream {number:#x} ({name}): {error}")));
-                    Vec::new()
+            let is_first = seen.insert(number);
+            let mut part =
+                Part { number, owner: BString::default(), name: names::of(number), offset, size, fields: vec![] };
+            let wrong = match self.file.part(offset, size, "a stream") {
+                _ if number == stream::UNUSED => None,
+                // lldb writes an exception for each thread, and they are taken for what they are.
+                Ok(_) if !is_first && number == stream::EXCEPTION => None,
+                Ok(_) if !is_first => Some("there is one of this type before, which is taken".to_owned()),
+                Ok(block) => {
+                    self.fields(number, &block).map(|fields| part.fields = fields).err().map(|e| e.to_string())
                 }
+                Err(error) => Some(error.to_string()),
             };
-            // lldb writes an exception for each thread, which is taken for what it is.
-            if !matches!(number, stream::UNUSED | stream::EXCEPTION) && seen.contains(&number) {
-                let text = format!("there is more than one stream of type {number:#x}; the first is taken");
-                warnings.push(Warning::at(offset, text));
+            if let Some(wrong) = wrong.filter(|_| warnings.len() < MOST_WARNINGS) {
+                let name = part.name.unwrap_or("unknown");
+                warnings.push(Warning::at(offset, format!("stream {number:#x} ({name}): {wrong}")));
             }
-            // A directory of nothing but repetitions must not make this slow.
-            if seen.len() < 256 && !seen.contains(&number) {
-                seen.push(number);
-            }
-            parts.push(Part { number, owner: BString::default(), name, offset, size, fields });
+            parts.push(part);
         }
         parts
     }
@@ -141,7 +141,9 @@ impl Dump {
                 Ok(None) => Err(no_registers("")),
                 Err(error) => {
                     let detail = error.to_string();
-                    warnings.push(Warning::new(format!("thread {}: {detail}", thread.id)));
+                    if warnings.len() < MOST_WARNINGS {
+                        warnings.push(Warning::new(format!("thread {}: {detail}", thread.id)));
+                    }
                     Err(NoRegisters { reason: GapReason::Damaged, detail })
                 }
             };
@@ -180,7 +182,9 @@ impl Dump {
         let own = self.facts().is_ok_and(|facts| facts.is_some());
         for exception in or_warn(self.exceptions(), warnings) {
             process.selected = process.selected.or(Some(exception.thread));
-            if exception.code == DUMP_REQUESTED {
+            // lldb writes the signal by which it stopped the process, which had done nothing.
+            let stopped = process.system.platform.is_linux() && matches!(exception.code, 0 | STOPPED);
+            if exception.code == DUMP_REQUESTED || stopped {
                 continue;
             }
             let fault = fault(exception, process.system.platform, number, own);

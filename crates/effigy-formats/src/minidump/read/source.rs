@@ -38,7 +38,7 @@ impl fmt::Debug for Block {
 pub(super) struct Budget(u64);
 
 impl Budget {
-    fn spend(&mut self, what: &'static str, offset: u64, size: u64) -> Result<(), ReadError> {
+    pub(super) fn spend(&mut self, what: &'static str, offset: u64, size: u64) -> Result<(), ReadError> {
         self.0 = self.0.checked_sub(size).ok_or(ReadError::TooLarge { what, offset, size })?;
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::mem::offset_of;
 
 use effigy_process::{Address, AddressRange, ThreadId};
 
+use super::source::Budget;
 use super::{Dump, ReadError};
 use crate::minidump::layout::context::{Amd64, Arm, Arm64, Arm64Old, X86};
 use crate::minidump::layout::{self, Location, ThreadName, processor, stream};
@@ -45,12 +46,13 @@ impl Dump {
     pub fn threads(&self) -> Result<Vec<Thread>, ReadError> {
         let mut names = self.thread_names();
         let raw = self.raw_threads()?;
+        let mut budget = self.file.budget();
         let threads = raw.iter().map(|raw| {
             let id = ThreadId(raw.id.get());
             Thread {
                 id,
                 name: names.remove(&id),
-                context: self.context(raw.context, "a thread's context"),
+                context: self.context(raw.context, "a thread's context", &mut budget),
                 stack: AddressRange::sized(Address(raw.stack.start.get()), raw.stack.location.size.get().into()),
             }
         });
@@ -76,9 +78,16 @@ impl Dump {
 
     /// The CONTEXT at a location. Its length is not looked at: there are longer ones than winnt.h describes (with XSAVE)
     /// and shorter ones (lldb's), and both hold the pointers.
-    pub(super) fn context(&self, location: Location, what: &'static str) -> Result<Option<Context>, ReadError> {
+    pub(super) fn context(
+        &self,
+        location: Location,
+        what: &'static str,
+        budget: &mut Budget,
+    ) -> Result<Option<Context>, ReadError> {
         let Some(block) = self.file.at(location, what)? else { return Ok(None) };
-        let bytes = block.part(0, block.len().min(LONGEST_CONTEXT), what)?.bytes(what)?;
+        let block = block.part(0, block.len().min(LONGEST_CONTEXT), what)?;
+        budget.spend(what, block.offset(), block.len())?;
+        let bytes = block.bytes(what)?;
         let word = |at: usize| Some(Address(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?)));
         let half = |at: usize| Some(Address(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?).into()));
         let (instruction_pointer, stack_pointer) = match self.architecture {

@@ -35,8 +35,32 @@ fn facts_of(description: &str) -> HashMap<&str, &str> {
     description.split(' ').filter_map(|word| word.split_once('=')).collect()
 }
 
+/// What `generated/INDEX.tsv` says in another form: dumps that several tools made of one program with five threads. Only
+/// the kernel's is of a crash.
+#[test]
+fn dumps_of_one_program_by_several_tools() {
+    let Some(corpus) = corpus() else { return };
+    for (name, modules, has_fault, exceptions) in [
+        ("gdb13-gcore.core", 4, false, 0),
+        ("kernel-6.18-crash.core", 4, true, 0),
+        ("lldb19-full-one-exception.dmp", 4, false, 1),
+        ("lldb19-full.dmp", 4, false, 5),
+        ("lldb19-stack.dmp", 4, false, 5),
+    ] {
+        let opened = opened_file(&corpus.join("generated").join(name)).unwrap();
+        exhaust(&opened);
+        let process = &opened.process;
+        let names: Vec<_> = process.modules.iter().map(|module| module.path.to_string()).collect();
+        assert_eq!((process.threads.len(), process.modules.len()), (5, modules), "{name}: {names:?}");
+        assert_eq!(process.fault.is_some(), has_fault, "{name}");
+        let found = opened.parts.iter().filter(|part| part.name == Some("ExceptionStream")).count();
+        assert_eq!(found, exceptions, "{name}");
+        assert!(process.identity.pid.is_some() && !process.regions.is_empty(), "{name}");
+    }
+}
+
 /// Everything that can be asked of an opened dump.
-fn exhaust(opened: &OpenedDump) {
+pub(super) fn exhaust(opened: &OpenedDump) {
     let mut buffer = [0; 64];
     let mut end = Address(0);
     for captured in effigy_process::CapturedMemory::captured(&opened.memory) {

@@ -1,0 +1,73 @@
+//! Damaged files: no panic, no endless work.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::corpus::{corpus, exhaust, index};
+use super::*;
+
+/// Longest that opening a damaged file may take. All that are tried are far below 10 MB, for which ten seconds would
+/// be allowed; tests are not optimised.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// The collection's dumps that are small enough to be damaged hundreds of times.
+fn seeds() -> Vec<Vec<u8>> {
+    let Some(corpus) = corpus() else { return vec![written(Format::Minidump), written(Format::ElfCore)] };
+    let files = index(&corpus).into_iter().map(|(path, _)| std::fs::read(corpus.join(path)).unwrap());
+    files.filter(|bytes| bytes.len() < 400 << 10).collect()
+}
+
+fn survive(bytes: Vec<u8>) {
+    let began = Instant::now();
+    if let Ok(opened) = opened(bytes) {
+        exhaust(&opened);
+    }
+    assert!(began.elapsed() < LONGEST, "took {:?}", began.elapsed());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn damage_of_any_dump_never_panics(
+        seed in any::<prop::sample::Index>(),
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..30),
+        cut in proptest::option::weighted(0.2, any::<prop::sample::Index>()),
+    ) {
+        thread_local!(static SEEDS: Vec<Vec<u8>> = seeds());
+        let mut bytes = SEEDS.with(|seeds| seed.get(seeds).clone());
+        // Numbers that tend to be wrong: nothing, all ones, just over a sign, a little more or less.
+        let interesting = [0u32, u32::MAX, 0x8000_0000, 0x7fff_ffff, 1, 0xff, 0x1000, 0x1_0000, 0xffff_fff0];
+        for (round, (place, value)) in damage.into_iter().enumerate() {
+            let reach = if round % 2 == 0 { bytes.len().min(4096) } else { bytes.len() };
+            let at = place.index(reach) & !3;
+            if let Some(word) = bytes.get_mut(at..at + 4) {
+                word.copy_from_slice(&value.get(&interesting).to_le_bytes());
+            }
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        survive(bytes);
+    }
+}
+
+/// Lists whose entries all lead to the same long text or the same CONTEXT must not cost more than the file's length.
+#[test]
+fn entries_that_all_lead_to_one_place_cost_no_more_than_the_file() {
+    let entries: u32 = 60_000;
+    for (kind, size) in [(3u32, 48u32), (4, 108)] {
+        let mut bytes = b"MDMP\x93\xa7\0\0".to_vec();
+        for word in [1u32, 32, 0, 0, 0, 0, kind, 4 + size * entries, 44, entries] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        // Every word leads to the file's end, where a string of 60,000 bytes begins.
+        let place = u32::try_from(bytes.len()).unwrap() + size * entries;
+        let entry: Vec<u8> = (0..size / 4).flat_map(|_| place.to_le_bytes()).collect();
+        (0..entries).for_each(|_| bytes.extend_from_slice(&entry));
+        bytes.extend_from_slice(&60_000u32.to_le_bytes());
+        bytes.resize(bytes.len() + 60_000, b'x');
+        survive(bytes);
+    }
+}
