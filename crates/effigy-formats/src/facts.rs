@@ -24,6 +24,8 @@ const VERSION: u32 = 1;
 #[derive(Serialize)]
 pub(crate) struct Facts<'a> {
     version: u32,
+    /// What the dump holds; a core has no other place for it.
+    minidump_type: u64,
     captured_unix: Option<f64>,
     comment: &'a str,
     architecture: effigy_process::Architecture,
@@ -55,10 +57,11 @@ struct ThreadFacts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// The facts of a process.
-    pub(crate) fn new(process: &'a Process) -> Self {
+    /// The facts of a process, of which a dump holds what the MINIDUMP_TYPE bits say.
+    pub(crate) fn new(process: &'a Process, minidump_type: u64) -> Self {
         Self {
             version: VERSION,
+            minidump_type,
             captured_unix: process.captured.map(unix_seconds),
             comment: &process.comment,
             architecture: process.architecture,
@@ -98,6 +101,7 @@ impl<'a> Facts<'a> {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Stored {
+    minidump_type: Option<u64>,
     captured_unix: Option<f64>,
     system: Option<System>,
     identity: Option<Identity>,
@@ -139,23 +143,32 @@ struct StoredGap {
 }
 
 /// Completes a process that was read from a dump of effigy's with what its own documents say: the facts and the gaps.
-/// Other dumps have none. A document that cannot be read becomes a warning.
+/// Other dumps have none. A document that cannot be read becomes a warning. Gives the MINIDUMP_TYPE bits, where they are
+/// told.
 pub(crate) fn complete<E: std::error::Error>(
     facts: Result<Option<String>, E>,
     gaps: Result<Option<String>, E>,
     process: &mut Process,
     warnings: &mut Vec<Warning>,
-) {
-    let Some(text) = or_warn(facts, warnings) else { return };
-    match serde_json::from_str::<Stored>(&text) {
-        Ok(stored) => stored.apply(process),
-        Err(error) => warnings.push(Warning::new(format!("effigy's facts: {error}"))),
-    }
-    let Some(text) = or_warn(gaps, warnings) else { return };
+) -> Option<u64> {
+    let text = or_warn(facts, warnings)?;
+    let minidump_type = match serde_json::from_str::<Stored>(&text) {
+        Ok(stored) => {
+            let minidump_type = stored.minidump_type;
+            stored.apply(process);
+            minidump_type
+        }
+        Err(error) => {
+            warnings.push(Warning::new(format!("effigy's facts: {error}")));
+            None
+        }
+    };
+    let Some(text) = or_warn(gaps, warnings) else { return minidump_type };
     match serde_json::from_str::<Vec<StoredGap>>(&text) {
         Ok(stored) => process.gaps = stored.into_iter().filter_map(StoredGap::gap).collect(),
         Err(error) => warnings.push(Warning::new(format!("the list of gaps: {error}"))),
     }
+    minidump_type
 }
 
 impl Stored {

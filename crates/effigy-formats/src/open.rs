@@ -17,6 +17,9 @@ use crate::source::{SharedSource, Source};
 use crate::unpack::{UnpackError, unpack};
 use crate::{DumpKind, MemoryMap, OpenedDump, Warning, facts};
 
+/// `MiniDumpWithFullMemory` and `MiniDumpWithPrivateReadWriteMemory`: all that the process has written is there.
+const FULL: u64 = 0x202;
+
 /// What is around a dump's file.
 pub trait Surroundings {
     /// Opens another file that belongs to the dump. A relative path is meant from the folder that the dump's file is in.
@@ -172,8 +175,9 @@ fn core(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, 
     Ok(OpenedDump {
         kind: DumpKind::ElfCore,
         compression: None,
-        is_full: is_full && writable.count() > 0,
-        minidump_type: 0,
+        // A core of effigy says so itself: pages that were never touched are in none.
+        is_full: is_full && writable.count() > 0 || read.minidump_type & FULL != 0,
+        minidump_type: read.minidump_type,
         memory: explained(core.memory().clone(), &read.process, &mut warnings),
         process: read.process,
         parts: read.parts,

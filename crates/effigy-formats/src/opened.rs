@@ -17,7 +17,8 @@ pub struct OpenedDump {
     /// Whether it is meant to hold all of the process's memory: what is mapped and not in it was not wanted or could not
     /// be read.
     pub is_full: bool,
-    /// What the dump says it holds, MINIDUMP_TYPE bits; 0 for cores, which do not say.
+    /// What the dump says it holds, MINIDUMP_TYPE bits; 0 for cores of others than effigy,
+    /// which do not say.
     pub minidump_type: u64,
     /// The process.
     pub process: Process,

@@ -17,11 +17,11 @@ const MEMORY: MinidumpType = MinidumpType::DATA_SEGS
     .union(MinidumpType::PRIVATE_WRITE_COPY)
     .union(MinidumpType::MODULE_HEADERS);
 
-/// The kind of a dump. A minidump says it; a core does not, and is taken for full when it has the code of its programs,
+/// The kind of a dump. A minidump says it, and so does a core of effigy; another core is taken for full when it has the code of its programs,
 /// for miniplus when it has all that may be written, and else for mini.
 #[must_use]
 pub fn kind_of(dump: &OpenedDump) -> Kind {
-    if dump.kind == DumpKind::ElfCore {
+    if dump.kind == DumpKind::ElfCore && dump.minidump_type == 0 {
         return match (dump.is_full, has_code(dump)) {
             (true, true) => Kind::Full,
             (true, false) => Kind::MiniPlus,
@@ -71,7 +71,7 @@ pub(super) fn suffices(dump: &OpenedDump, wanted: Kind) -> bool {
 /// The bits for the new dump's header: those of the old one, but for what they say of memory where that changes.
 pub(super) fn header_bits(dump: &OpenedDump, wanted: Option<Kind>) -> u64 {
     let old = match dump.kind {
-        DumpKind::ElfCore => kind_of(dump).mask().bits(),
+        DumpKind::ElfCore if dump.minidump_type == 0 => kind_of(dump).mask().bits(),
         _ => dump.minidump_type,
     };
     match wanted {

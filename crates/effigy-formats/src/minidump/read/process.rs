@@ -59,7 +59,7 @@ impl Dump {
         if process.architecture == Architecture::X86_64 && wow64::is_wow64(&process.modules) {
             see_32_bits(&mut process, memory, warnings);
         }
-        facts::complete(self.facts(), self.soft_errors(), &mut process, warnings);
+        let _ = facts::complete(self.facts(), self.soft_errors(), &mut process, warnings);
         process
     }
 
