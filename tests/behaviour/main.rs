@@ -20,6 +20,7 @@ mod memory;
 mod metadata;
 mod namespaces;
 mod oracles;
+mod reading;
 mod real_programs;
 mod reflection;
 mod refusals;

@@ -1,12 +1,17 @@
 //! Arguments as they are typed. What they mean is decided once, in the commands.
 
 mod converting;
+mod reading;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use converting::{ConvertArgs, VerifyArgs};
+pub(crate) use reading::{
+    CompareArgs, MemoryCommand, ModulesArgs, PlainArgs, ReadArgs, RegionsArgs, SearchArgs, ShapeArg, ThreadsArgs,
+    UsageArg, WriteFileArgs,
+};
 
 /// Take and read likenesses of programs: memory dumps.
 #[derive(Debug, Parser)]
@@ -21,6 +26,23 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Dump a running process to a file
     Dump(Box<DumpArgs>),
+    /// Say what a dump is and what its process was doing: system, process, times, fault, what is missing
+    Info(PlainArgs),
+    /// List threads, with their registers
+    Threads(ThreadsArgs),
+    /// List program images, loaded and unloaded
+    Modules(ModulesArgs),
+    /// List the regions of the address space, or sum them up
+    Regions(RegionsArgs),
+    /// Read, search and extract memory
+    #[command(subcommand)]
+    Memory(MemoryCommand),
+    /// List the streams of a minidump or the notes of a core, decoded
+    Streams(PlainArgs),
+    /// List open files, sockets and other handles
+    Handles(PlainArgs),
+    /// Say what changed from one dump or running process to another
+    Compare(CompareArgs),
     /// Make a dump of another format, kind or compression of a dump
     Convert(ConvertArgs),
     /// Check whether a dump is whole, and list its defects

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use effigy_formats::{OpenError, UnpackError};
 use effigy_live::LiveError;
 
 use crate::capture::Failure;
@@ -85,6 +86,15 @@ impl From<&Failure> for Exit {
             Failure::Skipped { .. } => Self::Skipped,
             Failure::Cancelled { signal } => Self::Cancelled(*signal),
             Failure::OwnThread => Self::Output,
+        }
+    }
+}
+
+impl From<&OpenError> for Exit {
+    fn from(error: &OpenError) -> Self {
+        match error {
+            OpenError::Unpack(UnpackError::Scratch(_)) => Self::Output,
+            _ => Self::NotDump,
         }
     }
 }

@@ -7,7 +7,6 @@ mod cancel;
 mod capture;
 mod cli;
 mod command;
-mod dump_file;
 mod exit;
 mod files;
 mod kernel_text;
@@ -15,7 +14,11 @@ mod panics;
 mod print;
 mod progress;
 mod report;
+mod stretches;
+mod subject;
+mod table;
 mod target;
+mod words;
 
 use std::process::ExitCode;
 
@@ -29,6 +32,14 @@ fn main() -> ExitCode {
     panics::record();
     let outcome = std::panic::catch_unwind(|| match cli.command {
         cli::Command::Dump(args) => command::dump::run(args),
+        cli::Command::Info(args) => command::info::run(&args),
+        cli::Command::Threads(args) => command::threads::run(&args),
+        cli::Command::Modules(args) => command::modules::run(&args),
+        cli::Command::Regions(args) => command::regions::run(&args),
+        cli::Command::Memory(command) => command::memory::run(&command),
+        cli::Command::Streams(args) => command::streams::run(&args),
+        cli::Command::Handles(args) => command::handles::run(&args),
+        cli::Command::Compare(args) => command::compare::run(&args),
         cli::Command::Convert(args) => command::convert::run(&args),
         cli::Command::Verify(args) => command::verify::run(&args),
         cli::Command::Demo => command::demo::run(),

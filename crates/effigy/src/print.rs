@@ -1,7 +1,7 @@
 //! The only room that prints. Text from outside is made safe first; a reader that has gone away is no error.
 
-use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::fmt::{Display, Write as _};
+use std::io::{self, BufWriter, Stdout, Write};
 
 use bstr::ByteSlice;
 
@@ -28,7 +28,7 @@ pub(crate) fn failure(error: &(dyn std::error::Error + 'static)) {
     self::error(&chain(error));
 }
 
-/// An error with everything that led to it.
+/// An error with everything that led to it, on one line.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -62,6 +62,62 @@ pub(crate) fn safe(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// A long result on its way to standard output. Once nobody reads it any more, the rest is dropped.
+pub(crate) struct Page {
+    out: BufWriter<Stdout>,
+    /// Columns of the terminal; `None` when it is none, and nothing is shortened then.
+    width: Option<usize>,
+    failed: Option<io::Error>,
+}
+
+impl Page {
+    /// Begins one.
+    pub(crate) fn begin() -> Self {
+        let stdout = io::stdout();
+        let columns = || rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
+        let width = rustix::termios::isatty(&stdout).then(columns).flatten().filter(|columns| *columns > 0);
+        Self { out: BufWriter::new(stdout), width, failed: None }
+    }
+
+    /// Columns of the terminal; `None` when there is none.
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    /// Prints a line.
+    pub(crate) fn line(&mut self, text: impl Display) {
+        if self.failed.is_none() {
+            self.failed = writeln!(self.out, "{text}").err();
+        }
+    }
+
+    /// Whether nothing more can be printed: time to stop working.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Prints a value as one line of JSON.
+    pub(crate) fn json(&mut self, value: &impl serde::Serialize) {
+        if self.failed.is_some() {
+            return;
+        }
+        let written = serde_json::to_writer(&mut self.out, value).map_err(io::Error::from);
+        self.failed = written.and_then(|()| writeln!(self.out)).err();
+    }
+
+    /// Prints the rest. A reader that has gone away is no error, anything else is.
+    pub(crate) fn finish(mut self) -> Exit {
+        let outcome = self.failed.take().map_or_else(|| self.out.flush(), Err);
+        match outcome {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                self::error(&format!("writing to standard output: {error}"));
+                Exit::Output
+            }
+            _ => Exit::Done,
+        }
+    }
 }
 
 /// A duration for people.

@@ -127,7 +127,7 @@ impl Report {
 }
 
 /// What is missing, one line a reason. Kernel pages, guard pages and file ends are in every dump and said in JSON only.
-pub(crate) fn gap_lines(gaps: &[Gap]) -> Vec<String> {
+pub(crate) fn gap_lines<'a>(gaps: impl IntoIterator<Item = &'a Gap>) -> Vec<String> {
     let mut by_reason: BTreeMap<&str, (GapReason, u64, u64, Vec<String>)> = BTreeMap::new();
     for gap in gaps {
         if matches!(

@@ -63,17 +63,35 @@ fn choose(args: &DumpArgs, found: Vec<Candidate>, wanted: &str) -> Result<Vec<Pr
         all if args.all => Ok(all.iter().map(|each| each.pid).collect()),
         [.., newest] if args.newest => Ok(vec![newest.pid]),
         [oldest, ..] if args.oldest => Ok(vec![oldest.pid]),
-        all => {
-            let mut text = format!("{} fit: {wanted}. Give one's id, or --newest, --oldest or --all:\n", all.len());
-            for each in all.iter().take(MOST_SHOWN) {
-                let line: String = each.command_line.to_str_lossy().chars().take(80).collect();
-                let _ =
-                    writeln!(text, "  {:>8}  {}  {}", each.pid, print::safe(&each.name), print::safe(line.as_bytes()));
-            }
-            if all.len() > MOST_SHOWN {
-                let _ = writeln!(text, "  and {} more", all.len() - MOST_SHOWN);
-            }
-            Err((Exit::Usage, text.trim_end().to_owned()))
+        all => Err((Exit::Usage, several(all, wanted, "Give one's id, or --newest, --oldest or --all"))),
+    }
+}
+
+/// Says that more than one process fits, and which.
+fn several(all: &[Candidate], wanted: &str, advice: &str) -> String {
+    let mut text = format!("{} fit: {wanted}. {advice}:\n", all.len());
+    for each in all.iter().take(MOST_SHOWN) {
+        let line: String = each.command_line.to_str_lossy().chars().take(80).collect();
+        let _ = writeln!(text, "  {:>8}  {}  {}", each.pid, print::safe(&each.name), print::safe(line.as_bytes()));
+    }
+    if all.len() > MOST_SHOWN {
+        let _ = writeln!(text, "  and {} more", all.len() - MOST_SHOWN);
+    }
+    text.trim_end().to_owned()
+}
+
+/// The one process with an id or a name, for commands that look at one.
+pub(crate) fn one(target: &str) -> Result<ProcessId, (Exit, String)> {
+    if let Ok(pid) = target.parse() {
+        return Ok(leader_of(ProcessId(pid)));
+    }
+    let query = Query { name: Some(target.to_owned()), ..Query::default() };
+    match find(&query).as_slice() {
+        [] => {
+            let name = print::safe(target.as_bytes());
+            Err((Exit::NoTarget, format!("there is neither a file nor a process named {name}")))
         }
+        [only] => Ok(only.pid),
+        all => Err((Exit::Usage, several(all, &wanted(&query), "Give one's id"))),
     }
 }

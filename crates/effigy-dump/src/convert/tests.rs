@@ -218,3 +218,41 @@ fn a_triage_dump_of_a_full_one_has_no_secrets() {
         }
     }
 }
+
+/// A number after another that look like chance.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
+}
+
+/// Damaged dumps convert or do not; nothing panics, and what comes out can be opened.
+#[test]
+fn damage_never_panics() {
+    let Some(corpus) = corpus() else { return };
+    let mut random = 7;
+    for name in [
+        "breakpad/linux_null_read_av.dmp",
+        "rust-minidump/test.dmp",
+        "rust-minidump/simple-crashpad.dmp",
+        "lldb/thread_crash_linux-x86_64.core",
+        "lldb/thread_crash_linux-i386.core",
+    ] {
+        let whole = std::fs::read(corpus.join(name)).unwrap();
+        for _ in 0..60 {
+            let mut bytes = whole.clone();
+            for _ in 0..=next(&mut random) % 8 {
+                // Mostly in the headers and lists.
+                let end = if next(&mut random).is_multiple_of(4) { bytes.len() } else { bytes.len().min(4096) };
+                let at = usize::try_from(next(&mut random)).unwrap() % end;
+                bytes[at] = u8::try_from(next(&mut random) & 0xff).unwrap();
+            }
+            let Ok(dump) = open(Arc::new(bytes), &mut Alone) else { continue };
+            for format in [Format::Minidump, Format::ElfCore] {
+                for kind in [None, Some(Kind::Mini), Some(Kind::Triage)] {
+                    // Opening what comes out is part of it.
+                    let _ = convert(&dump, format, kind);
+                }
+            }
+        }
+    }
+}

@@ -10,8 +10,8 @@ mod ranges;
 
 use serde::Serialize;
 
-use crate::source::{SharedSource, Source};
-use crate::{Compression, DumpKind, OpenError, OpenedDump, Surroundings, open};
+use crate::source::Source;
+use crate::{Compression, DumpKind, OpenError, OpenedDump};
 
 /// Most defects that are kept; a damaged list may have one in each of a million entries.
 const MOST_DEFECTS: usize = 1000;
@@ -87,12 +87,12 @@ impl Defects {
     }
 }
 
-/// Checks a dump. `thorough` reads all of a compressed file, so that its checksums are checked; memory is not read else.
+/// Checks an opened dump. `thorough` reads all of a compressed file, so that its checksums are checked; memory is not read
+/// else.
 ///
 /// # Errors
-/// When it cannot be opened at all. The error says where and why.
-pub fn verify(source: SharedSource, surroundings: &mut dyn Surroundings, thorough: bool) -> Result<Verdict, OpenError> {
-    let dump = open(source, surroundings)?;
+/// When it cannot be read any more. What is damaged is no error.
+pub fn verify(dump: OpenedDump, thorough: bool) -> Result<Verdict, OpenError> {
     let mut defects = Defects::default();
     for warning in dump.warnings.iter().filter(|warning| !warning.harmless) {
         defects.broken(warning.offset, "", warning.text.clone());

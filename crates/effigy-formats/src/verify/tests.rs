@@ -7,10 +7,10 @@ use super::*;
 use crate::minidump::sample;
 use crate::open::tests::{Folder, corpus};
 use crate::source::FileSource;
-use crate::{Format, OpenError};
+use crate::{Format, OpenError, open};
 
 fn checked(bytes: Vec<u8>) -> Result<Verdict, OpenError> {
-    verify(Arc::new(bytes), &mut Folder::empty(), true)
+    verify(open(Arc::new(bytes), &mut Folder::empty())?, true)
 }
 
 fn written(format: Format) -> Vec<u8> {
@@ -107,5 +107,5 @@ fn other_peoples_dumps_are_whole_or_known() {
 
 fn open_at(path: &Path) -> Result<Verdict, OpenError> {
     let source = FileSource::new(std::fs::File::open(path).unwrap()).unwrap();
-    verify(Arc::new(source), &mut Folder::empty(), true)
+    verify(open(Arc::new(source), &mut Folder::empty())?, true)
 }

@@ -7,6 +7,7 @@ mod facts;
 mod known;
 mod live;
 mod prelude;
+mod view;
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -20,6 +21,7 @@ use effigy_process::{
 pub use live::{CopyError, Frozen, Moment, Precopy};
 pub(crate) use prelude::Mark;
 pub use prelude::{Prelude, PreludeOptions};
+pub use view::LiveView;
 
 use known::Known;
 

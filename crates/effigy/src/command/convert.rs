@@ -29,10 +29,10 @@ use self::report::Report;
 use crate::cancel::Cancel;
 use crate::cli::{CompressArg, ConvertArgs, FormatArg};
 use crate::command::dump::kind_of;
-use crate::dump_file::{self, Refused};
 use crate::exit::Exit;
 use crate::print;
 use crate::progress::ProgressView;
+use crate::subject::{Refused, open_file};
 
 /// How often it is looked whether somebody wants an end.
 const TICK: Duration = Duration::from_millis(20);
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &ConvertArgs) -> Exit {
 fn convert(args: &ConvertArgs, cancel: &Cancel) -> Result<Report, Refused> {
     let began = Instant::now();
     let goal = Goal::of(args)?;
-    let dump = dump_file::open(&args.input)?;
+    let dump = open_file(&args.input)?;
     let source_format = if dump.kind == DumpKind::ElfCore { Format::ElfCore } else { Format::Minidump };
     let format = goal.format.unwrap_or(source_format);
     let kind = args.kind.map(kind_of);

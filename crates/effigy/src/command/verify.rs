@@ -16,9 +16,9 @@ use effigy_process::CapturedMemory;
 use serde::Serialize;
 
 use crate::cli::VerifyArgs;
-use crate::dump_file;
 use crate::exit::Exit;
 use crate::print;
+use crate::subject::open_file;
 
 /// What was found, for JSON.
 #[derive(Serialize)]
@@ -40,9 +40,8 @@ struct Answer<'a> {
 /// Runs the command.
 pub(crate) fn run(args: &VerifyArgs) -> Exit {
     let name = print::safe(args.file.as_os_str().as_encoded_bytes());
-    let outcome = dump_file::parts(&args.file).and_then(|(source, mut folder)| {
-        let failed = |error| (Exit::NotDump, format!("{name} cannot be read as a dump: {}", print::chain(&error)));
-        verify(source, &mut folder, !args.quick).map_err(failed)
+    let outcome = open_file(&args.file).and_then(|dump| {
+        verify(dump, !args.quick).map_err(|error| (Exit::from(&error), format!("{name}: {}", print::chain(&error))))
     });
     let verdict = match outcome {
         Ok(verdict) => verdict,

@@ -1,0 +1,78 @@
+//! What a dump does not hold.
+
+use std::collections::BTreeMap;
+
+use effigy_dump::sink::size;
+use effigy_process::{Gap, GapReason, GapSubject};
+use serde::Serialize;
+
+use crate::report::gap_lines;
+use crate::stretches;
+use crate::subject::Subject;
+use crate::words;
+
+/// What is missing for one reason.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Group {
+    reason: &'static str,
+    /// Whether the dump is the poorer for it.
+    loss: bool,
+    /// Ranges of memory.
+    ranges: u64,
+    /// Their bytes.
+    bytes: u64,
+    /// Threads without registers.
+    registers: u64,
+    /// Other facts, by name.
+    facts: Vec<String>,
+}
+
+/// Gaps that are about the process, and not about how effigy just looked at it.
+fn gaps(subject: &Subject) -> impl Iterator<Item = &Gap> {
+    let live = subject.dump().is_none();
+    subject
+        .process()
+        .gaps
+        .iter()
+        .filter(move |gap| !(live && (gap.reason == GapReason::AlreadyTraced || gap.reason == GapReason::NotFrozen)))
+}
+
+/// Everything that is missing, by reason.
+pub(super) fn groups(subject: &Subject) -> Vec<Group> {
+    let mut groups: BTreeMap<&'static str, Group> = BTreeMap::new();
+    for gap in gaps(subject) {
+        let reason = gap.reason.as_str();
+        let group = groups.entry(reason).or_default();
+        (group.reason, group.loss) = (reason, gap.reason.is_loss());
+        match &gap.subject {
+            GapSubject::Memory(range) => {
+                group.ranges += 1;
+                group.bytes = group.bytes.saturating_add(range.size());
+            }
+            GapSubject::Registers(_) => group.registers += 1,
+            GapSubject::Fact(name) => group.facts.push(name.clone()),
+        }
+    }
+    groups.into_values().collect()
+}
+
+/// The same for people, and how much of what is mapped is there.
+pub(super) fn lines(subject: &Subject) -> Vec<String> {
+    let mut lines = gap_lines(gaps(subject));
+    if let Some((count, bytes)) = not_captured(subject) {
+        let regions = words::count(count, "region");
+        lines.push(format!("not in this dump: {} of what is mapped, in {regions}", size(bytes)));
+    }
+    lines
+}
+
+/// Regions of a dump of which not all is there, and how many bytes are not.
+fn not_captured(subject: &Subject) -> Option<(u64, u64)> {
+    subject.dump()?;
+    let regions = subject.process().regions.iter().map(|region| region.range);
+    let missing = regions.map(|range| range.size().saturating_sub(stretches::captured_bytes(subject, range)));
+    let (count, bytes) = missing
+        .filter(|bytes| *bytes > 0)
+        .fold((0u64, 0u64), |(count, sum), bytes| (count + 1, sum.saturating_add(bytes)));
+    (count > 0).then_some((count, bytes))
+}

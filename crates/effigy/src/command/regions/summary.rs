@@ -1,0 +1,131 @@
+//! The address space in a few tables: WinDbg's `!address -summary`.
+
+use effigy_analysis::address_space::{AddressSpace, Kind, Rights, Row, State, Usage, WorkingSet};
+use effigy_process::{MemoryCounters, PageFaults};
+use serde::Serialize;
+
+use super::{kind_name, state_name, usage_name};
+use crate::print::Page;
+use crate::subject::Subject;
+use crate::words;
+
+/// The tables as JSON; docs/json.md describes them.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary<'a> {
+    total_bytes: u64,
+    busy_bytes: u64,
+    by_usage: &'a [Row<Usage>],
+    by_kind: &'a [Row<Kind>],
+    by_state: &'a [Row<State>],
+    by_protection: &'a [Row<Rights>],
+    working_set: Option<WorkingSet>,
+    memory: Option<&'a MemoryCounters>,
+    page_faults: Option<&'a PageFaults>,
+}
+
+impl<'a> Summary<'a> {
+    pub(super) fn of(subject: &'a Subject, space: &'a AddressSpace) -> Self {
+        Self {
+            total_bytes: space.total_bytes,
+            busy_bytes: space.busy_bytes,
+            by_usage: &space.by_usage,
+            by_kind: &space.by_kind,
+            by_state: &space.by_state,
+            by_protection: &space.by_protection,
+            working_set: space.working_set,
+            memory: subject.process().counters.as_ref(),
+            page_faults: subject.process().page_faults.as_ref(),
+        }
+    }
+}
+
+/// Prints the tables.
+pub(super) fn print(subject: &Subject, space: &AddressSpace, page: &mut Page) {
+    table("Usage Summary", &space.by_usage, |usage| usage_name(*usage).to_owned(), page);
+    table("Type Summary (for busy)", &space.by_kind, |kind| kind_name(*kind).to_owned(), page);
+    table("State Summary", &space.by_state, |state| state_name(*state).to_owned(), page);
+    table("Protect Summary (for commit)", &space.by_protection, ToString::to_string, page);
+    page.line(format!("--- {:-<36}{:-^21} {:-^34}", "Largest Region by Usage ", " Base Address ", " Region Size "));
+    for row in &space.by_usage {
+        let base = words::address(subject.process(), row.largest.start());
+        page.line(format!("{:<40} {base:>20} {:>34}", usage_name(row.key), long_size(row.largest.size())));
+    }
+    working_set(subject, space, page);
+    if !space.listed {
+        page.line("");
+        page.line("The dump lists no regions: these are its modules and stacks.");
+    }
+}
+
+fn table<K>(title: &str, rows: &[Row<K>], name: impl Fn(&K) -> String, page: &mut Page) {
+    if rows.is_empty() {
+        return;
+    }
+    page.line(format!(
+        "--- {:-<36}{:->10} {:-^34} {:>7} {:>8}",
+        format!("{title} "),
+        " RgnCount",
+        " Total Size ",
+        "%ofBusy",
+        "%ofTotal"
+    ));
+    for row in rows {
+        let busy = row.percent_of_busy.map(|percent| format!("{percent:.2}%")).unwrap_or_default();
+        let (size, total) = (long_size(row.bytes), row.percent_of_total);
+        page.line(format!("{:<40}{:>10} {size:>34} {busy:>7} {total:>7.2}%", name(&row.key), row.count));
+    }
+    page.line("");
+}
+
+fn working_set(subject: &Subject, space: &AddressSpace, page: &mut Page) {
+    let process = subject.process();
+    let mut rows = Vec::new();
+    if let Some(set) = &space.working_set {
+        rows.extend([("Resident", set.resident), ("  Private", set.private), ("  Shared", set.shared)]);
+        rows.push(("Swapped out", set.swapped));
+    } else if let Some(counters) = &process.counters {
+        rows.extend([("Resident", counters.resident), ("  Private", counters.resident_anonymous)]);
+        rows.push(("  Shared", counters.resident_file.saturating_add(counters.resident_shared)));
+        rows.push(("Swapped out", counters.swapped));
+    }
+    if let Some(counters) = &process.counters {
+        rows.extend([("Locked", counters.locked), ("Peak resident", counters.peak_resident)]);
+        rows.push(("Page tables", counters.page_tables));
+    }
+    if rows.is_empty() {
+        return;
+    }
+    page.line("");
+    page.line(format!("--- {:-<36}", "Working Set "));
+    for (name, bytes) in rows {
+        page.line(format!("{name:<40} {:>43}", long_size(bytes)));
+    }
+    if let Some(faults) = &process.page_faults {
+        page.line(format!("{:<40} {:>43}", "Soft faults", faults.minor));
+        page.line(format!("{:<40} {:>43}", "Hard faults", faults.major));
+    }
+}
+
+/// ``7df9`74541000 ( 125.974 TB)``.
+pub(super) fn long_size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = [" B", "kB", "MB", "GB", "TB"];
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown of it")]
+    let mut number = bytes as f64;
+    let mut unit = 0;
+    while number >= 1024.0 && unit + 1 < UNITS.len() {
+        number /= 1024.0;
+        unit += 1;
+    }
+    format!("{:>17} ({number:>8.3} {})", words::short_number(bytes), UNITS[unit]).trim_start().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::long_size;
+
+    #[test]
+    fn sizes_in_hexadecimal_and_in_words() {
+        assert_eq!(long_size(0x7df9_7454_1000), "7df9`74541000 ( 125.974 TB)");
+        assert_eq!(long_size(0x1000), "1000 (   4.000 kB)");
+    }
+}

@@ -1,0 +1,40 @@
+//! Opening a dump, or saying why that is not possible.
+
+use std::io;
+use std::path::Path;
+
+use effigy_formats::{OpenError, OpenedDump, UnpackError};
+
+use super::Refused;
+use crate::exit::Exit;
+use crate::files::{self, FileError};
+use crate::print;
+
+/// Opens a dump.
+pub(crate) fn open(path: &Path) -> Result<OpenedDump, Refused> {
+    let name = print::safe(path.as_os_str().as_encoded_bytes());
+    files::open(path).map_err(|error| match error {
+        FileError::File(error) => match error.kind() {
+            io::ErrorKind::NotFound => (Exit::NoTarget, format!("there is no file {name}")),
+            io::ErrorKind::PermissionDenied => (Exit::NotPermitted, format!("opening {name}: {error}")),
+            io::ErrorKind::InvalidInput => (Exit::NotDump, format!("{name} is {error}")),
+            _ => (Exit::NotDump, format!("opening {name}: {error}")),
+        },
+        FileError::Dump(error) => {
+            let text = format!("{name} cannot be read as a dump: {}{}", print::chain(&error), advice(&error));
+            (Exit::from(&error), text)
+        }
+    })
+}
+
+/// What may help.
+fn advice(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::NotDump { .. } => {
+            "; effigy reads minidumps, ELF cores and the .ini of a reflection pair, also packed with zstd, gzip or xz"
+        }
+        OpenError::Empty => "; whoever wrote it may have run out of room",
+        OpenError::Unpack(UnpackError::Scratch(_)) => "; TMPDIR may name a folder with more room",
+        _ => "",
+    }
+}
