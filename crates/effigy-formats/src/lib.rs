@@ -155,6 +155,14 @@ pub enum WriteError {
         /// The address.
         address: effigy_process::Address,
     },
+    /// effigy does not know how registers of the architecture, in this order of bytes, lie in a core.
+    #[error("effigy writes no cores of {} processes with the {byte_order:?} byte order", architecture.as_str())]
+    NoCore {
+        /// The process's architecture.
+        architecture: effigy_process::Architecture,
+        /// The order of the bytes of its numbers.
+        byte_order: effigy_process::ByteOrder,
+    },
     /// The format cannot express this architecture.
     #[error("{format} has no register layout for {architecture:?}; write {instead} instead")]
     Architecture {

@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use effigy_formats::minidump::carry::Carried;
 use effigy_formats::minidump::read::ReadError;
 use effigy_formats::source::SharedSource;
-use effigy_formats::{Attachment, Compression, DumpKind, Format, OpenedDump, Prologue};
+use effigy_formats::{Attachment, DumpKind, Format, OpenedDump, Prologue};
 use effigy_process::{CapturedMemory, Gap, Platform, Process, Snapshot};
 
 use self::lost::Loss;
@@ -309,12 +309,6 @@ impl Read for Section {
         self.at += count as u64;
         Ok(count)
     }
-}
-
-/// Whether a dump is compressed in the way that effigy compresses.
-#[must_use]
-pub fn is_packed(dump: &OpenedDump) -> bool {
-    dump.compression == Some(Compression::SeekableZstd)
 }
 
 #[cfg(test)]

@@ -219,6 +219,23 @@ fn a_triage_dump_of_a_full_one_has_no_secrets() {
     }
 }
 
+/// The thread at fault comes first, with the registers that it had then; minidump-stackwalk and gdb show the same.
+#[test]
+fn a_core_of_windows_shows_the_fault() {
+    for (path, minidump) in
+        dumps("minidump mini Windows x86").into_iter().filter(|(path, _)| path.ends_with("/test.dmp"))
+    {
+        let (core, _) = convert(&minidump, Format::ElfCore, None).unwrap();
+        let first = &core.process.threads[0];
+        let general = first.registers.as_ref().unwrap().general().unwrap();
+        assert_eq!((first.id.0, core.process.selected), (3060, Some(first.id)), "{path}");
+        assert_eq!((general.get("eip"), general.get("esp")), (Some(0x40_429e), Some(0x12_fe84)), "{path}");
+        let losses = lost::by_writing(&minidump, Format::ElfCore, false);
+        assert!(losses.iter().any(|loss| loss.what.contains("EXCEPTION_ACCESS_VIOLATION")), "{losses:?}");
+        assert!(losses.iter().any(|loss| loss.what.contains("BreakpadInfo")), "{losses:?}");
+    }
+}
+
 /// A number after another that look like chance.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -160,7 +160,7 @@ impl Collected {
     fn complete(&self, core: &Core, process: &mut Process, warnings: &mut Vec<Warning>) {
         process.threads = self.threads.finish();
         if process.threads.is_empty() {
-            warnings.push(Warning::new("the core has no threads (no NT_PRSTATUS note)"));
+            warnings.push(Warning::remark("the core has no threads (no NT_PRSTATUS note)"));
         }
         process.selected = process.threads.first().map(|thread| thread.id);
         let info = self.signal.as_deref().and_then(|bytes| info::signal(core.header.shape, bytes));

@@ -70,10 +70,10 @@ fn plan(contents: &Contents<'_>) -> Result<Headers, WriteError> {
 
 /// Whether a core can say what is to be in it.
 fn check(contents: &Contents<'_>) -> Result<(), WriteError> {
-    let architecture = contents.process.architecture;
+    let (architecture, byte_order) = (contents.process.architecture, contents.process.byte_order);
     // Numbers are written with the lowest byte first, as all of these have it.
-    if machine(architecture).0 == 0 || contents.process.byte_order != ByteOrder::Little {
-        return Err(WriteError::Architecture { format: "an ELF core", architecture, instead: "nothing" });
+    if machine(architecture).0 == 0 || byte_order != ByteOrder::Little {
+        return Err(WriteError::NoCore { architecture, byte_order });
     }
     let limit = Address(1 << 32);
     let regions = contents.process.regions.iter().map(|region| region.range);
