@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use serde::{Deserialize, Serialize};
 
 /// What to run, and where to write what was seen.
@@ -30,6 +31,8 @@ pub(crate) struct GaugeArgs {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Gauged {
     pub(crate) wall_us: u64,
+    /// Time on processors, of all its threads, in user mode and in the kernel.
+    pub(crate) cpu_us: u64,
     pub(crate) peak_rss_bytes: u64,
     /// What the command exited with; nothing if a signal ended it.
     pub(crate) exit: Option<i32>,
@@ -52,9 +55,11 @@ pub(crate) fn run(args: &GaugeArgs) -> Result<ExitCode> {
         thread::sleep(Duration::from_millis(1));
     }
     let wall = started.elapsed();
-    let kib = getrusage(UsageWho::RUSAGE_CHILDREN).context("cannot read resource usage")?.max_rss();
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("cannot read resource usage")?;
+    let (cpu, kib) = (usage.user_time() + usage.system_time(), usage.max_rss());
     let gauged = Gauged {
         wall_us: u64::try_from(wall.as_micros()).context("a run of more than 500,000 years")?,
+        cpu_us: u64::try_from(cpu.num_microseconds()).context("a negative time")?,
         peak_rss_bytes: u64::try_from(kib).context("a negative peak of memory")? * 1024,
         exit: status.code(),
     };

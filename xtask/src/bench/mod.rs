@@ -10,6 +10,7 @@ mod heartbeat;
 mod machine;
 mod page;
 mod pause;
+mod read;
 mod report;
 mod run;
 mod scenario;
@@ -35,6 +36,8 @@ pub(crate) enum Bench {
     Dump(DumpArgs),
     /// Standing still for a dump: how long, and what else the target feels, with each kind of snapshot and with the peers.
     Pause(pause::PauseArgs),
+    /// Opening dumps and searching them, against gdb, lldb and grep.
+    Read(read::ReadArgs),
 }
 
 /// How to measure it.
@@ -55,6 +58,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Dump(args) => dump(args),
         Bench::Pause(args) => pause::run(args),
+        Bench::Read(args) => read::run(args),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,37 +52,61 @@ impl Told {
 
 /// An outer error ends the benchmark; an inner one is the tool's own.
 pub(crate) fn run(arena: &Arena, target: &Target, tool: &Contender, within: Duration) -> Result<Result<Run, String>> {
-    let report = arena.memory().join("gauged");
-    let said = arena.memory().join("said");
-    let complained = arena.memory().join("complained");
-    let _ = fs::remove_file(&report);
-    let mut gauge = Command::new("/proc/self/exe");
-    gauge.args(["gauge", "--settle", &target.pid().to_string(), "--report"]).arg(&report).arg("--");
-    gauge.args(tool.command_line(target.pid(), arena.output())).env("PATH", arena.search_path());
-    gauge.stdin(Stdio::null()).stdout(File::create(&said)?).stderr(File::create(&complained)?);
     let watch = target.heartbeat().watch()?;
-    let ended = wait_for(arena, gauge.process_group(0).spawn().context("cannot start a run")?, within)?;
+    let gauged = gauge(arena, target.pid(), tool.command_line(target.pid(), arena.output()), within)?;
     let felt = match watch.end() {
         Ok(felt) => felt,
         Err(error) => return Ok(Err(format!("harmed the target: {error:#}"))),
     };
-    match ended {
+    let gauged = match gauged {
+        Ok(gauged) => gauged,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let written_bytes = bytes_in(arena.output())?;
+    if written_bytes == 0 {
+        return Ok(Err(format!("wrote nothing: {}", last_line(&complained(arena)))));
+    }
+    Ok(Ok(Run {
+        wall: Duration::from_micros(gauged.wall_us),
+        felt,
+        peak_rss_bytes: gauged.peak_rss_bytes,
+        written_bytes,
+        told: fs::read(said(arena)).ok().and_then(|text| serde_json::from_slice(&text).ok()),
+    }))
+}
+
+/// Where the standard output of the last run is.
+pub(crate) fn said(arena: &Arena) -> PathBuf {
+    arena.memory().join("said")
+}
+
+fn complained(arena: &Arena) -> PathBuf {
+    arena.memory().join("complained")
+}
+
+/// Runs a command and measures it, until nobody traces the process `settle` any more (0 for none). An inner error is the
+/// command's own failure.
+pub(crate) fn gauge(
+    arena: &Arena,
+    settle: u32,
+    words: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
+    within: Duration,
+) -> Result<Result<Gauged, String>> {
+    let report = arena.memory().join("gauged");
+    let _ = fs::remove_file(&report);
+    let mut gauge = Command::new("/proc/self/exe");
+    gauge.args(["gauge", "--settle", &settle.to_string(), "--report"]).arg(&report).arg("--");
+    gauge.args(words).env("PATH", arena.search_path());
+    gauge.stdin(Stdio::null()).stdout(File::create(said(arena))?).stderr(File::create(complained(arena))?);
+    match wait_for(arena, gauge.process_group(0).spawn().context("cannot start a run")?, within)? {
         None => return Ok(Err(format!("failed: did not end within {} s", within.as_secs()))),
-        Some(false) => return Ok(Err(format!("failed: {}", last_line(&complained)))),
+        Some(false) => return Ok(Err(format!("failed: {}", last_line(&complained(arena))))),
         Some(true) => {}
     }
     let gauged: Gauged = serde_json::from_slice(&fs::read(&report).context("a run left no report")?)?;
-    let written_bytes = bytes_in(arena.output())?;
     Ok(match gauged.exit {
-        Some(0) if written_bytes == 0 => Err(format!("wrote nothing: {}", last_line(&complained))),
-        Some(0) => Ok(Run {
-            wall: Duration::from_micros(gauged.wall_us),
-            felt,
-            peak_rss_bytes: gauged.peak_rss_bytes,
-            written_bytes,
-            told: fs::read(&said).ok().and_then(|text| serde_json::from_slice(&text).ok()),
-        }),
-        code => Err(format!("failed ({}): {}", exit_of(code), last_line(&complained))),
+        Some(0) => Ok(gauged),
+        code => Err(format!("failed ({}): {}", exit_of(code), last_line(&complained(arena)))),
     })
 }
 
