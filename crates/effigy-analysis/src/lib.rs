@@ -11,10 +11,12 @@
 pub mod address_space;
 mod captured;
 pub mod compare;
+mod module_index;
 mod ordered;
 #[cfg(test)]
 mod sample;
 pub mod search;
 mod window;
 
+pub use module_index::ModuleIndex;
 pub use window::Unread;

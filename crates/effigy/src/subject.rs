@@ -3,17 +3,20 @@
 
 mod expression;
 mod file;
+mod index;
 mod live;
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use effigy_formats::{DumpKind, OpenedDump};
 use effigy_live::snapshot::LiveView;
-use effigy_process::{CapturedMemory, Process, Registers, Thread, ThreadId};
+use effigy_process::{Address, CapturedMemory, Process, Registers, Thread, ThreadId};
 use serde::Serialize;
 
 pub(crate) use self::expression::matches_pattern;
+use self::index::Index;
 use crate::exit::Exit;
 use crate::{print, target};
 
@@ -25,7 +28,7 @@ pub(crate) type Refused = (Exit, String);
 pub(crate) enum Look {
     /// Without stopping it.
     Passing,
-    /// The same, and what each thread does in the kernel.
+    /// The same, and what each thread does in the kernel, which also tells where its stack is.
     Threads,
     /// It is stopped while its registers are read.
     Registers,
@@ -37,6 +40,7 @@ pub(crate) struct Subject {
     /// As it was named on the command line.
     name: PathBuf,
     seen: Seen,
+    index: OnceCell<Index>,
 }
 
 #[derive(Debug)]
@@ -91,7 +95,7 @@ impl Subject {
             let (view, pause) = live::look(pid, look)?;
             Seen::Live { view: Box::new(view), pause }
         };
-        let subject = Self { name: path.to_owned(), seen };
+        let subject = Self { name: path.to_owned(), seen, index: OnceCell::new() };
         subject.say_pause();
         Ok(subject)
     }
@@ -168,6 +172,21 @@ impl Subject {
         }
     }
 
+    /// Where in which module an address lies: `libc.so.6+0x8e52d`.
+    pub(crate) fn place(&self, address: Address) -> Option<String> {
+        let module = self.index().module_at(self.process(), address)?;
+        Some(format!("{}+{:#x}", print::safe(module.name()), address.0.saturating_sub(module.range.start().0)))
+    }
+
+    /// The registers that tell what a thread was doing: those of the moment of the fault, where a dump has them.
+    pub(crate) fn registers_of<'a>(&'a self, thread: &'a Thread) -> Option<&'a Registers> {
+        self.index().at_fault(self.process(), thread.id).or(thread.registers.as_ref().ok())
+    }
+
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::of(self.process()))
+    }
+
     /// An answer as JSON.
     pub(crate) fn document<T: Serialize>(&self, answer: T) -> Document<'_, T> {
         Document { source: self.source(), answer }
@@ -198,10 +217,4 @@ impl Subject {
                 .collect(),
         }
     }
-}
-
-/// The registers that tell what a thread was doing: those of the moment of the fault, where a dump has them.
-pub(crate) fn registers_of<'a>(process: &'a Process, thread: &'a Thread) -> Option<&'a Registers> {
-    let fault = process.fault.iter().chain(&process.further_faults).find(|fault| fault.thread == thread.id);
-    fault.and_then(|fault| fault.registers.as_deref()).or(thread.registers.as_ref().ok())
 }

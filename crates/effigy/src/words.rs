@@ -30,12 +30,6 @@ pub(crate) fn short_number(number: u64) -> String {
     if number >> 32 == 0 { format!("{number:x}") } else { format!("{:x}`{:08x}", number >> 32, number & 0xffff_ffff) }
 }
 
-/// Where in which module an address lies: `libc.so.6+0x8e52d`.
-pub(crate) fn place(process: &Process, address: Address) -> Option<String> {
-    let module = process.module_at(address)?;
-    Some(format!("{}+{:#x}", print::safe(module.name()), address.0.saturating_sub(module.range.start().0)))
-}
-
 /// `0 days 15:32:15.692`.
 pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();

@@ -4,11 +4,12 @@ use std::fmt;
 
 use bstr::{BString, ByteSlice};
 use effigy_process::{
-    Address, AddressRange, Module, PageKind, PageState, Process, Protection, Region, RegionUsage, Sharing, WindowsPages,
+    Address, AddressRange, PageKind, PageState, Process, Protection, Region, RegionUsage, Sharing, WindowsPages,
 };
 
 use super::owners::{Block, Owners};
 use super::{Kind, Rights, SpaceRegion, State, Usage, windows_pages};
+use crate::ModuleIndex;
 
 /// The regions of a process whose dump lists none: its modules and stacks.
 pub(super) fn inferred(process: &Process) -> Vec<Region> {
@@ -17,38 +18,9 @@ pub(super) fn inferred(process: &Process) -> Vec<Region> {
     modules.chain(stacks).map(|(range, name)| Region { range, name, ..Region::default() }).collect()
 }
 
-/// Modules by rising address, to be asked which of them holds an address.
-struct Modules {
-    /// Each with the one that reaches highest of those up to it, as images may lie within another's range.
-    by_start: Vec<(Placed, Placed)>,
-}
-
-/// A module's range and its place in the list of modules.
-type Placed = (AddressRange, usize);
-
-impl Modules {
-    fn new(modules: &[Module]) -> Self {
-        let mut sorted: Vec<_> = modules.iter().enumerate().map(|(index, module)| (module.range, index)).collect();
-        sorted.sort_unstable();
-        let mut highest: Option<Placed> = None;
-        let by_start = sorted.into_iter().map(|module| {
-            let reaches = highest.filter(|highest| highest.0.end() > module.0.end()).unwrap_or(module);
-            highest = Some(reaches);
-            (module, reaches)
-        });
-        Self { by_start: by_start.collect() }
-    }
-
-    fn at(&self, address: Address) -> Option<usize> {
-        let next = self.by_start.partition_point(|((range, _), _)| range.start() <= address);
-        let (nearest, highest) = *self.by_start.get(next.checked_sub(1)?)?;
-        [nearest, highest].into_iter().find(|(range, _)| range.contains(address)).map(|(_, index)| index)
-    }
-}
-
 /// Classifies regions, which do not overlap. Environment blocks of Windows are cut out of those that they lie in.
 pub(super) fn classify(process: &Process, regions: &[Region], owners: &Owners) -> Vec<SpaceRegion> {
-    let modules = Modules::new(&process.modules);
+    let modules = ModuleIndex::new(&process.modules);
     let listed = !process.regions.is_empty();
     let mut classified = Vec::with_capacity(regions.len());
     for (index, region) in regions.iter().enumerate() {

@@ -200,7 +200,7 @@ fn text(subject: &Subject, page: &mut Page) {
         page.line("");
         page.line("This dump file has an exception of interest stored in it.");
         for fault in process.fault.iter().chain(&process.further_faults).take(20) {
-            page.line(banner::fault(process, fault));
+            page.line(banner::fault(subject, fault));
         }
     }
     let missing = missing::lines(subject);

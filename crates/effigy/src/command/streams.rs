@@ -2,6 +2,8 @@
 
 mod lists;
 
+use std::collections::HashSet;
+
 use effigy_formats::{DumpKind, FieldValue, OpenedDump, Part};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -97,6 +99,7 @@ fn text(subject: &Subject, dump: &OpenedDump, page: &mut Page) {
         }
         page.line("Streams:");
     }
+    let mut seen = HashSet::new();
     for (index, part) in dump.parts.iter().enumerate() {
         if page.is_closed() {
             return;
@@ -117,7 +120,8 @@ fn text(subject: &Subject, dump: &OpenedDump, page: &mut Page) {
         for field in &part.fields {
             page.line(format!("  {:<30}{}", field.name, shown(&field.value)));
         }
-        if !is_core {
+        // A directory of nothing but repetitions must not make this slow.
+        if !is_core && seen.insert(part.number) {
             lists::print(dump, part, page);
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::ThreadsArgs;
 use crate::exit::Exit;
 use crate::print::{self, Page};
-use crate::subject::{Look, Refused, Subject, registers_of};
+use crate::subject::{Look, Refused, Subject};
 use crate::table::{Align, Table};
 use crate::words;
 
@@ -28,18 +28,18 @@ fn answer(args: &ThreadsArgs) -> Result<Exit, Refused> {
     };
     let mut page = Page::begin();
     if args.target.json {
-        let rows = threads.iter().map(|thread| Row::of(process, thread, with_registers, args.all_registers));
+        let rows = threads.iter().map(|thread| Row::of(&subject, thread, with_registers, args.all_registers));
         let threads = rows.collect();
         page.json(&subject.document(Answer { threads }));
         return Ok(page.finish());
     }
     subject.say_warnings();
     if !with_registers {
-        table(process, &threads).print(&mut page);
+        table(&subject, &threads).print(&mut page);
     }
     for thread in threads.iter().filter(|_| with_registers) {
-        page.line(headline(process, thread));
-        registers::print(process, thread, args.all_registers, &mut page);
+        page.line(headline(&subject, thread));
+        registers::print(&subject, thread, args.all_registers, &mut page);
         if page.is_closed() {
             break;
         }
@@ -86,9 +86,10 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn of(process: &Process, thread: &'a Thread, general: bool, all: bool) -> Self {
-        let place = Place::of(process, thread);
-        let known = registers_of(process, thread);
+    fn of(subject: &'a Subject, thread: &'a Thread, general: bool, all: bool) -> Self {
+        let process = subject.process();
+        let place = Place::of(subject, thread);
+        let known = subject.registers_of(thread);
         let kernel = thread.kernel.as_ref();
         Self {
             tid: thread.id.0,
@@ -98,7 +99,7 @@ impl<'a> Row<'a> {
             selected: process.selected == Some(thread.id),
             fault: is_at_fault(process, thread),
             instruction_pointer: place.instruction,
-            location: place.instruction.and_then(|at| words::place(process, at)),
+            location: place.instruction.and_then(|at| subject.place(at)),
             stack_pointer: place.stack,
             stack: thread.stack,
             user_seconds: thread.times.map(|times| times.user.as_secs_f64()),
@@ -123,8 +124,8 @@ struct Place {
 
 impl Place {
     /// By its registers; of a thread that was not stopped by what the kernel tells of its system call.
-    fn of(process: &Process, thread: &Thread) -> Self {
-        if let Some(general) = registers_of(process, thread).and_then(effigy_process::Registers::general) {
+    fn of(subject: &Subject, thread: &Thread) -> Self {
+        if let Some(general) = subject.registers_of(thread).and_then(effigy_process::Registers::general) {
             return Self { instruction: general.instruction_pointer(), stack: general.stack_pointer() };
         }
         let Some(kernel) = &thread.kernel else { return Self::default() };
@@ -147,7 +148,8 @@ fn mark(process: &Process, thread: &Thread) -> &'static str {
     }
 }
 
-fn table(process: &Process, threads: &[&Thread]) -> Table {
+fn table(subject: &Subject, threads: &[&Thread]) -> Table {
+    let process = subject.process();
     let mut table = Table::new(&[
         ("", Align::Left),
         ("Thread", Align::Right),
@@ -161,7 +163,7 @@ fn table(process: &Process, threads: &[&Thread]) -> Table {
         ("Where", Align::Left),
     ]);
     for thread in threads {
-        let at = Place::of(process, thread).instruction;
+        let at = Place::of(subject, thread).instruction;
         let block = thread.windows.as_ref().and_then(|windows| windows.environment_block);
         let call = thread.kernel.as_ref().and_then(|kernel| kernel.syscall_name.clone()).unwrap_or_default();
         table.row([
@@ -174,7 +176,7 @@ fn table(process: &Process, threads: &[&Thread]) -> Table {
             name(thread),
             call,
             at.map(|at| words::address(process, at)).unwrap_or_default(),
-            at.and_then(|at| words::place(process, at)).unwrap_or_default(),
+            at.and_then(|at| subject.place(at)).unwrap_or_default(),
         ]);
     }
     table
@@ -185,11 +187,11 @@ fn name(thread: &Thread) -> String {
 }
 
 /// `# Thread 4712 "worker" at app+0x1139`.
-fn headline(process: &Process, thread: &Thread) -> String {
-    let mut text = format!("{} Thread {}", mark(process, thread), thread.id).trim_start().to_owned();
+fn headline(subject: &Subject, thread: &Thread) -> String {
+    let mut text = format!("{} Thread {}", mark(subject.process(), thread), thread.id).trim_start().to_owned();
     if thread.name.is_some() {
         text = format!("{text} \"{}\"", name(thread));
     }
-    let at = Place::of(process, thread).instruction.and_then(|at| words::place(process, at));
+    let at = Place::of(subject, thread).instruction.and_then(|at| subject.place(at));
     at.map_or(text.clone(), |at| format!("{text} at {at}"))
 }

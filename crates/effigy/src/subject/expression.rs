@@ -3,7 +3,7 @@
 
 use effigy_process::{Address, AddressRange, Module, Process};
 
-use super::{Refused, Subject, registers_of};
+use super::{Refused, Subject};
 use crate::exit::Exit;
 use crate::print;
 
@@ -58,7 +58,7 @@ impl Subject {
     fn register(&self, name: &str, thread: Option<u32>) -> Result<Address, Refused> {
         let thread = self.thread(thread)?;
         let usage = |text: String| (Exit::Usage, text);
-        let registers = registers_of(self.process(), thread).ok_or_else(|| {
+        let registers = self.registers_of(thread).ok_or_else(|| {
             usage(format!("the registers of thread {} are not known: {}", thread.id, no_registers(thread)))
         })?;
         let general = registers.general().ok_or_else(|| usage("the thread has no general registers".into()))?;

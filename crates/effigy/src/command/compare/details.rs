@@ -28,7 +28,7 @@ pub(super) fn print(
         regions(differences, new, page);
     }
     if let Some(memory) = memory {
-        changed_memory(memory, new, page);
+        changed_memory(memory, after, page);
     }
 }
 
@@ -136,10 +136,11 @@ fn regions(differences: &RegionDifferences, process: &Process, page: &mut Page) 
     }
 }
 
-fn changed_memory(memory: &MemoryComparison, process: &Process, page: &mut Page) {
+fn changed_memory(memory: &MemoryComparison, after: &Subject, page: &mut Page) {
+    let process = after.process();
     for changed in &memory.changed_ranges {
         let range = words::range(process, changed.range);
-        let place = words::place(process, changed.range.start()).unwrap_or_else(|| {
+        let place = after.place(changed.range.start()).unwrap_or_else(|| {
             process.region_at(changed.range.start()).map(|region| print::safe(&region.name)).unwrap_or_default()
         });
         let bytes = words::count(changed.changed_bytes, "byte");

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::process_uptime;
 use crate::print::{self, Page};
-use crate::subject::{Subject, registers_of};
+use crate::subject::Subject;
 use crate::words;
 
 /// `MiniDumpWithFullMemory`.
@@ -157,7 +157,8 @@ fn product(system: &System) -> Option<String> {
 }
 
 /// `(4711.4712): Segmentation fault - SIGSEGV / SEGV_MAPERR at app+0x1139, accessing 00000000`00000045`.
-pub(super) fn fault(process: &Process, fault: &Fault) -> String {
+pub(super) fn fault(subject: &Subject, fault: &Fault) -> String {
+    let process = subject.process();
     let pid = process.identity.pid.map(|pid| pid.0);
     let ids = match (process.system.platform, pid) {
         (Platform::Windows, pid) => format!("{:x}.{:x}", pid.unwrap_or(0), fault.thread.0),
@@ -165,9 +166,9 @@ pub(super) fn fault(process: &Process, fault: &Fault) -> String {
         (_, None) => format!("{}", fault.thread),
     };
     let mut text = format!("({ids}): {} - {}", fault_words(fault.kind), fault.kind);
-    let at = process.thread(fault.thread).and_then(|thread| registers_of(process, thread));
+    let at = process.thread(fault.thread).and_then(|thread| subject.registers_of(thread));
     if let Some(at) = at.and_then(|registers| registers.general()?.instruction_pointer()) {
-        text = format!("{text} at {}", place(process, at));
+        text = format!("{text} at {}", place(subject, at));
     }
     if let Some(accessed) = fault.accessed().filter(|_| is_about_an_address(fault.kind)) {
         let how = match (fault.kind, fault.parameters.first()) {
@@ -181,16 +182,17 @@ pub(super) fn fault(process: &Process, fault: &Fault) -> String {
     text
 }
 
-/// Whether something could not be accessed: a signal that was sent says nothing of an address, though a dump may have one.
+/// Whether something could not be accessed: other signals say nothing of that, though a dump may have an address. What
+/// kind of a signal it was is not asked, as Breakpad's older dumps do not tell.
 fn is_about_an_address(kind: FaultKind) -> bool {
     match kind {
-        FaultKind::Signal { number, code } => matches!(number, 7 | 11) && code > 0,
+        FaultKind::Signal { number, .. } => matches!(number, 7 | 11),
         _ => true,
     }
 }
 
-fn place(process: &Process, address: Address) -> String {
-    words::place(process, address).unwrap_or_else(|| words::address(process, address))
+fn place(subject: &Subject, address: Address) -> String {
+    subject.place(address).unwrap_or_else(|| words::address(subject.process(), address))
 }
 
 /// What happened, in words: those of strsignal(3), and those that WinDbg has for exceptions.

@@ -72,7 +72,7 @@ fn numbers(subject: &Subject, shape: ShapeArg, range: AddressRange, page: &mut P
     let mut at = range.start();
     let mut print = |line: &mut Vec<Byte>, page: &mut Page| {
         let text = match shape {
-            ShapeArg::Pointers => form.pointer_text(process, at, line),
+            ShapeArg::Pointers => form.pointer_text(subject, at, line),
             _ => form.text(process, at, line),
         };
         page.line(text.trim_end());
@@ -236,7 +236,7 @@ fn json(subject: &Subject, shape: ShapeArg, range: AddressRange, page: &mut Page
         let form = Shape::of(shape, process);
         let values: Vec<_> = form.values(process.byte_order, &bytes).map(|value| value.map(Address)).collect();
         if shape == ShapeArg::Pointers {
-            let place = |value: &Option<Address>| value.and_then(|value| words::place(process, value));
+            let place = |value: &Option<Address>| value.and_then(|value| subject.place(value));
             answer.locations = Some(values.iter().map(place).collect());
         }
         answer.values = Some(values);

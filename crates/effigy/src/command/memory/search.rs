@@ -29,7 +29,7 @@ const SHOWN: usize = 16;
 
 /// Gives the answer.
 pub(super) fn answer(args: &SearchArgs) -> Result<Exit, Refused> {
-    let look = if args.pointer_to.iter().any(|text| text.contains('@')) { Look::Registers } else { Look::Passing };
+    let look = if args.pointer_to.iter().any(|text| text.contains('@')) { Look::Registers } else { Look::Threads };
     let subject = Subject::open(&args.target.target, look)?;
     let space = space(&subject);
     let patterns = patterns(&subject, args)?;
@@ -172,7 +172,7 @@ impl Answer {
                 self.hits.push(HitAnswer {
                     hit,
                     bytes: bytes.map(|byte| byte.map_or_else(|| "??".into(), |byte| format!("{byte:02x}"))).collect(),
-                    location: words::place(subject.process(), hit.address),
+                    location: subject.place(hit.address),
                     usage: region.map(|region| region.usage),
                     region: region.map(|region| note(subject, region)).unwrap_or_default(),
                 });
@@ -206,13 +206,13 @@ fn hit_line(subject: &Subject, space: &AddressSpace, hit: &Hit) -> String {
     let mut text =
         format!("{}  {:<65}", words::address(process, hit.address), bytes_and_letters(&around(subject, hit.address)));
     if let Some(pointer) = hit.pointer {
-        let place = words::place(process, pointer).unwrap_or_else(|| words::address(process, pointer));
+        let place = subject.place(pointer).unwrap_or_else(|| words::address(process, pointer));
         text = format!("{text}  -> {place}");
     }
     if hit.encoding == Some(Encoding::Utf16) {
         text.push_str("  UTF-16");
     }
-    if let Some(place) = words::place(process, hit.address) {
+    if let Some(place) = subject.place(hit.address) {
         text = format!("{text}  {place}");
     } else if let Some(region) = region_of(space, hit.address) {
         text = format!("{text}  {} {}", usage_name(region.usage), note(subject, region));

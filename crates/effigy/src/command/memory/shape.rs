@@ -3,6 +3,7 @@
 use effigy_process::{Address, ByteOrder, Process};
 
 use crate::cli::ShapeArg;
+use crate::subject::Subject;
 use crate::words;
 
 /// A byte; `None` for one that is not there.
@@ -53,9 +54,10 @@ impl Shape {
     }
 
     /// A line with a pointer and where it points.
-    pub(super) fn pointer_text(self, process: &Process, at: Address, bytes: &[Byte]) -> String {
+    pub(super) fn pointer_text(self, subject: &Subject, at: Address, bytes: &[Byte]) -> String {
+        let process = subject.process();
         let place = self.values(process.byte_order, bytes).flatten().next();
-        let place = place.and_then(|value| words::place(process, Address(value))).unwrap_or_default();
+        let place = place.and_then(|value| subject.place(Address(value))).unwrap_or_default();
         format!("{} {place}", self.text(process, at, bytes)).trim_end().to_owned()
     }
 }

@@ -1,11 +1,11 @@
 //! Registers of a thread.
 
-use effigy_process::{Process, Registers, Thread, note};
+use effigy_process::{Registers, Thread, note};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::print::{self, Page};
-use crate::subject::registers_of;
+use crate::subject::Subject;
 use crate::words;
 
 /// Registers that are printed on a line.
@@ -40,8 +40,8 @@ pub(super) fn sets(registers: &Registers) -> Vec<Set> {
 }
 
 /// Prints the registers of a thread, or why there are none.
-pub(super) fn print(process: &Process, thread: &Thread, all: bool, page: &mut Page) {
-    let Some(registers) = registers_of(process, thread) else {
+pub(super) fn print(subject: &Subject, thread: &Thread, all: bool, page: &mut Page) {
+    let Some(registers) = subject.registers_of(thread) else {
         if let Err(missing) = &thread.registers {
             let detail = print::safe(missing.detail.as_bytes());
             let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
