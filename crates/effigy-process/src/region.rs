@@ -176,6 +176,10 @@ pub struct Region {
     /// Bytes resident that are mapped more than once, as a rule by other processes as well; `None` when not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mapped_elsewhere: Option<u64>,
+    /// Bytes, resident or swapped out, that belong to the process alone and to no file: in a private mapping of a file the
+    /// pages that it has written to, whose copy-on-write was broken; `None` when not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anonymous: Option<u64>,
     /// What Windows has of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub windows: Option<WindowsPages>,
@@ -204,6 +208,13 @@ impl Region {
 
     fn windows_kind(&self) -> Option<PageKind> {
         self.windows.and_then(|windows| windows.kind)
+    }
+
+    /// Bytes of a private mapping of a file that the process has copies of, as it wrote to them; `None` when not known, or
+    /// for another kind of region.
+    #[must_use]
+    pub fn copied_on_write(&self) -> Option<u64> {
+        self.anonymous.filter(|_| self.sharing == Sharing::Private && self.inode != 0)
     }
 
     /// Whether it is memory that other processes may have mapped as well and see writes to.

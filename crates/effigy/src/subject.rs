@@ -29,7 +29,7 @@ pub(crate) type Refused = (Exit, String);
 pub(crate) enum Look {
     /// Without stopping it.
     Passing,
-    /// The same, and what each thread does in the kernel.
+    /// The same, and what each thread does in the kernel, which also tells where its stack is.
     Threads,
     /// It is stopped while its registers are read.
     Registers,

@@ -38,14 +38,19 @@ impl Elsewhere {
         self.dir.path().join("nobody.dmp")
     }
 
+    /// `effigy` as the user nobody.
+    pub(crate) fn as_nobody(&self, arguments: &[&str]) -> Run {
+        let wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", self.effigy.to_str().unwrap()];
+        Effigy::through(&wrapper, arguments).run()
+    }
+
     /// `effigy dump` as the user nobody; the target must be unharmed.
     #[track_caller]
     pub(crate) fn dump_as_nobody(&self, target: &Target, arguments: &[&str]) -> Run {
         let (out, pid) = (self.output(), target.pid_text());
         let before = State::of(target.pid);
-        let wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", self.effigy.to_str().unwrap()];
         let words = [&["dump", &pid, "-o", out.to_str().unwrap()], arguments].concat();
-        let run = Effigy::through(&wrapper, &words).run();
+        let run = self.as_nobody(&words);
         before.assert_unharmed(Tolerance::STRICT);
         run
     }

@@ -57,7 +57,24 @@ fn the_working_set_is_that_of_the_kernel() {
     assert_eq!(summary["working_set"]["resident"].as_u64(), Some(resident));
     let set = &summary["working_set"];
     assert_eq!(set["private"].as_u64().unwrap() + set["shared"].as_u64().unwrap(), resident);
+    // Data of the program and its libraries, which relocation wrote to.
+    let copied = summary["copied_on_write"].as_u64().unwrap();
+    assert!((4096..1 << 20).contains(&copied), "{copied} bytes copied on write");
     assert!(summary["page_faults"]["minor"].as_u64().unwrap() > 0);
+}
+
+/// The kernel tells where threads that sleep have their stacks.
+#[test]
+fn stacks_are_known_without_a_stop() {
+    let target = Plan::c("big").args(["-m", "4", "-t", "3"]).start();
+    let answer = json(["regions", "--json", "--usage", "stack", &target.pid_text()]);
+    assert!(answer["source"].get("pause_us").is_none());
+    let regions = list(&answer["regions"]);
+    let threads: Vec<_> =
+        regions.iter().flat_map(|region| list(&region["threads"])).filter_map(|id| id.as_u64()).collect();
+    for tid in &target.threads {
+        assert!(threads.contains(&u64::from(*tid)), "thread {tid} in {regions:?}");
+    }
 }
 
 #[test]

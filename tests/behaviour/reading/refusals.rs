@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use super::corpus;
-use crate::harness::{Plan, effigy, scratch};
+use crate::harness::{Elsewhere, NOBODY, Plan, State, Tolerance, effigy, is_root, scratch, skip, status_field};
 
 #[test]
 fn what_is_no_dump_is_named() {
@@ -23,6 +24,46 @@ fn what_is_no_dump_is_named() {
     effigy(["info", folder.path().join("nothing").to_str().unwrap()]).run().expect(2).says("there is no file");
     effigy(["info", "no-such-program"]).run().expect(2).says("neither a file nor a process");
     effigy(["info", "4194305"]).run().expect(2).says("there is no process 4194305");
+}
+
+/// Another tracer holds the process: all can be seen of it but its registers.
+#[test]
+fn a_traced_process_is_read_without_its_registers() {
+    let target = Plan::c("plain").start();
+    let tracer = Plan::c("tracer").args([target.pid_text()]).start();
+    let pid = target.pid_text();
+    let run = effigy(["threads", "--registers", &pid]).run().expect(4).says("already traced");
+    assert!(run.stderr.contains(&tracer.pid.to_string()), "names the tracer: {}", run.stderr);
+    for command in ["info", "threads", "modules", "regions", "handles"] {
+        effigy([command, &pid]).run().expect(0);
+    }
+    effigy(["memory", "read", &pid, &format!("{:#x}", target.markers[0].address)]).run().expect(0);
+    assert_eq!(status_field(target.pid, "TracerPid"), Some(tracer.pid.to_string()), "the tracer was driven away");
+}
+
+#[test]
+fn rights_are_needed_to_look_at_a_process() {
+    if !is_root() {
+        return skip("becoming another user needs root");
+    }
+    let place = Elsewhere::new();
+    let others = Plan::c("plain").start();
+    for command in ["info", "threads", "regions"] {
+        place.as_nobody(&[command, &others.pid_text()]).expect(3).says("CAP_SYS_PTRACE");
+    }
+    let own = Plan::program(place.program("plain")).by_user(NOBODY).start();
+    let before = State::of(own.pid);
+    for arguments in
+        [&["info"][..], &["threads", "--registers"], &["regions", "--summary"], &["memory", "search", "--text", "x"]]
+    {
+        place.as_nobody(&[arguments, &[&own.pid_text()]].concat()).expect(0);
+    }
+    before.assert_unharmed(Tolerance::STRICT);
+    let secret = scratch();
+    let path = secret.path().join("a.dmp");
+    fs::write(&path, "MDMP").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    place.as_nobody(&["info", path.to_str().unwrap()]).expect(3).says("Permission denied");
 }
 
 /// A file of that name comes before a process of that id.

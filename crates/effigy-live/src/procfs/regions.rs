@@ -62,6 +62,7 @@ pub fn read_known_regions(dir: &ProcDir, known: &[Region]) -> Result<Option<Vec<
                 region.resident = before.resident;
                 region.swapped = before.swapped;
                 region.mapped_elsewhere = before.mapped_elsewhere;
+                region.anonymous = before.anonymous;
             }
             None if region.name.starts_with(b"/dev/") && region.usage() == RegionUsage::File => return Ok(None),
             None => {}
@@ -109,6 +110,7 @@ fn add_counter(region: &mut Region, line: &[u8]) {
     match name {
         b"Rss" => region.resident = Some(kilobytes() * 1024),
         b"Shared_Clean" | b"Shared_Dirty" => *region.mapped_elsewhere.get_or_insert(0) += kilobytes() * 1024,
+        b"Anonymous" => region.anonymous = Some(kilobytes() * 1024),
         b"Swap" => region.swapped = Some(kilobytes() * 1024),
         b"VmFlags" => {
             for flag in value.split_str(" ") {
@@ -170,8 +172,9 @@ mod tests {
     fn flags_and_counters_are_added() {
         let mut region = Region::from_maps_line(b"1000-3000 rw-p 00000000 00:00 0 ").unwrap();
         add_counter(&mut region, b"Rss:                   8 kB");
+        add_counter(&mut region, b"Anonymous:             4 kB");
         add_counter(&mut region, b"VmFlags: rd wr mr mw me ac dd sd ");
-        assert_eq!(region.resident, Some(8192));
+        assert_eq!((region.resident, region.anonymous), (Some(8192), Some(4096)));
         assert_eq!(region.flags, RegionFlags::DONT_DUMP);
     }
 }

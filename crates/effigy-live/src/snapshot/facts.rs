@@ -196,7 +196,7 @@ fn namespace_pids(pid: ProcessId, status: &Status) -> Vec<u32> {
 }
 
 fn threads(prelude: &Prelude, stopped: Option<Stopped>, regions: &[Region], gaps: &mut Vec<Gap>) -> Vec<Thread> {
-    let Some(stopped) = stopped else { return untouched_threads(prelude, gaps) };
+    let Some(stopped) = stopped else { return untouched_threads(prelude, regions, gaps) };
     let mut seen: HashMap<u32, ()> = HashMap::with_capacity(stopped.threads.len());
     let mut threads = Vec::with_capacity(stopped.threads.len() + 1);
     let page = prelude.system.page_size;
@@ -232,8 +232,8 @@ fn threads(prelude: &Prelude, stopped: Option<Stopped>, regions: &[Region], gaps
     threads
 }
 
-/// The threads of a target that was not stopped.
-fn untouched_threads(prelude: &Prelude, gaps: &mut Vec<Gap>) -> Vec<Thread> {
+/// The threads of a target that was not stopped. Where the kernel's side was asked for, it tells where their stacks are.
+fn untouched_threads(prelude: &Prelude, regions: &[Region], gaps: &mut Vec<Gap>) -> Vec<Thread> {
     let mut ids: Vec<u32> = prelude.threads.keys().copied().collect();
     ids.sort_unstable();
     let missing = NoRegisters { reason: GapReason::AlreadyTraced, detail: "the threads were not stopped".into() };
@@ -244,7 +244,10 @@ fn untouched_threads(prelude: &Prelude, gaps: &mut Vec<Gap>) -> Vec<Thread> {
                 reason: missing.reason,
                 detail: missing.detail.clone(),
             });
-            thread(prelude, ThreadId(tid), Err(missing.clone()))
+            let thread = thread(prelude, ThreadId(tid), Err(missing.clone()));
+            let pointer = thread.kernel.as_ref().and_then(|kernel| kernel.stack_pointer);
+            let stack = pointer.and_then(|pointer| stack::above_pointer(Address(pointer), regions));
+            Thread { stack, ..thread }
         })
         .collect()
 }

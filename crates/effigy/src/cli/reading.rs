@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 /// Said below the help of each.
 const EXIT_CODES: &str = "\
-Exit codes: 0 answered; 1 usage; 2 no such file or process, or it ended; 3 not permitted; 4 already traced; 5 output
-failed; 9 not a dump that effigy can read.";
+Exit codes: 0 answered; 1 usage; 2 no such file or process, or it ended; 3 not permitted; 4 already traced; \
+5 output failed; 9 not a dump that effigy can read.";
 
 /// What is looked at.
 #[derive(Debug, Args)]
@@ -257,7 +257,7 @@ pub(crate) struct Bytes(pub(crate) Vec<u8>);
 /// Arguments of `effigy memory write-file`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 written, all of it; 1 usage; 2 no such file or process, or it ended; 3 not permitted; 5 output failed, or
+Exit codes: 0 written, all of it; 1 usage; 2 no such file or process, or it ended; 3 not permitted; 5 output failed, or \
 something is missing and --fill was not given; 6 written, and what is missing was filled; 9 not a dump that effigy can read.")]
 pub(crate) struct WriteFileArgs {
     #[command(flatten)]

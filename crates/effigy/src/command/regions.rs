@@ -4,7 +4,7 @@ mod filter;
 mod summary;
 
 use effigy_analysis::address_space::{AddressSpace, Kind, SpaceOptions, SpaceRegion, State, Usage};
-use effigy_process::{Address, AddressRange, Memory, RegionFlags};
+use effigy_process::{Address, AddressRange, Memory, Region, RegionFlags};
 use serde::Serialize;
 
 use self::filter::Filter;
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &RegionsArgs) -> Exit {
 
 fn answer(args: &RegionsArgs) -> Result<Exit, Refused> {
     let wants_register = args.at.as_deref().is_some_and(|at| at.starts_with('@'));
-    let look = if wants_register { Look::Registers } else { Look::Passing };
+    let look = if wants_register { Look::Registers } else { Look::Threads };
     let subject = Subject::open(&args.target.target, look)?;
     let at = args.at.as_deref().map(|at| subject.address(at, None)).transpose()?;
     let filter = Filter::new(args, at);
@@ -75,13 +75,16 @@ struct Row<'a> {
     module_name: Option<String>,
     /// Whether it is locked in memory.
     locked: bool,
+    /// Bytes of a file of which the process has copies of its own.
+    copied_on_write: Option<u64>,
 }
 
 impl<'a> Row<'a> {
     fn of(subject: &Subject, region: &'a SpaceRegion) -> Self {
         let source = subject.process().region_at(region.range.start());
         let locked = source.is_some_and(|source| source.flags.contains(RegionFlags::LOCKED));
-        Self { region, module_name: module_name(subject, region), locked }
+        let copied_on_write = source.and_then(Region::copied_on_write);
+        Self { region, module_name: module_name(subject, region), locked, copied_on_write }
     }
 }
 
@@ -199,6 +202,7 @@ fn one(subject: &Subject, at: Address, regions: &[&SpaceRegion], page: &mut Page
         say("File offset:", if source.inode != 0 { format!("{:#x}", source.offset) } else { String::new() });
         let flags: Vec<_> = source.flags.iter_names().map(|(name, _)| name).collect();
         say("Flags:", flags.join(" "));
+        say("Copied on write:", known(source.copied_on_write()));
     }
     say("Name:", print::safe(&region.name));
     say("Module:", subject.place(at).unwrap_or_default());

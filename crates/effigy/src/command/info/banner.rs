@@ -182,10 +182,11 @@ pub(super) fn fault(subject: &Subject, fault: &Fault) -> String {
     text
 }
 
-/// Whether something could not be accessed: a signal that was sent says nothing of an address, though a dump may have one.
+/// Whether something could not be accessed: other signals say nothing of that, though a dump may have an address. What
+/// kind of a signal it was is not asked, as Breakpad's older dumps do not tell.
 fn is_about_an_address(kind: FaultKind) -> bool {
     match kind {
-        FaultKind::Signal { number, code } => matches!(number, 7 | 11) && code > 0,
+        FaultKind::Signal { number, .. } => matches!(number, 7 | 11),
         _ => true,
     }
 }

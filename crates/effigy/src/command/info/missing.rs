@@ -61,7 +61,13 @@ pub(super) fn lines(subject: &Subject) -> Vec<String> {
     let mut lines = gap_lines(gaps(subject));
     if let Some((count, bytes)) = not_captured(subject) {
         let regions = words::count(count, "region");
-        lines.push(format!("not in this dump: {} of what is mapped, in {regions}", size(bytes)));
+        // Of pages that a process has never touched, and of files, there is often nothing to hold.
+        let usual = if subject.dump().is_some_and(|dump| dump.is_full) {
+            ", such as pages that were never touched"
+        } else {
+            ""
+        };
+        lines.push(format!("not in this dump: {} of what is mapped, in {regions}{usual}", size(bytes)));
     }
     lines
 }

@@ -29,7 +29,7 @@ const SHOWN: usize = 16;
 
 /// Gives the answer.
 pub(super) fn answer(args: &SearchArgs) -> Result<Exit, Refused> {
-    let look = if args.pointer_to.iter().any(|text| text.contains('@')) { Look::Registers } else { Look::Passing };
+    let look = if args.pointer_to.iter().any(|text| text.contains('@')) { Look::Registers } else { Look::Threads };
     let subject = Subject::open(&args.target.target, look)?;
     let space = space(&subject);
     let patterns = patterns(&subject, args)?;

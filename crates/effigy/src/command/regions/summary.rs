@@ -1,7 +1,7 @@
 //! The address space in a few tables: WinDbg's `!address -summary`.
 
 use effigy_analysis::address_space::{AddressSpace, Kind, Rights, Row, State, Usage, WorkingSet};
-use effigy_process::{MemoryCounters, PageFaults};
+use effigy_process::{MemoryCounters, PageFaults, Region};
 use serde::Serialize;
 
 use super::{kind_name, state_name, usage_name};
@@ -19,6 +19,8 @@ pub(super) struct Summary<'a> {
     by_state: &'a [Row<State>],
     by_protection: &'a [Row<Rights>],
     working_set: Option<WorkingSet>,
+    /// Bytes of files of which the process has copies of its own.
+    copied_on_write: Option<u64>,
     memory: Option<&'a MemoryCounters>,
     page_faults: Option<&'a PageFaults>,
 }
@@ -33,10 +35,16 @@ impl<'a> Summary<'a> {
             by_state: &space.by_state,
             by_protection: &space.by_protection,
             working_set: space.working_set,
+            copied_on_write: copied_on_write(subject),
             memory: subject.process().counters.as_ref(),
             page_faults: subject.process().page_faults.as_ref(),
         }
     }
+}
+
+/// What the process has copied of the files that it has mapped; `None` when that is known of no region.
+fn copied_on_write(subject: &Subject) -> Option<u64> {
+    subject.process().regions.iter().filter_map(Region::copied_on_write).reduce(u64::saturating_add)
 }
 
 /// Prints the tables.
@@ -82,6 +90,7 @@ fn working_set(subject: &Subject, space: &AddressSpace, page: &mut Page) {
     let mut rows = Vec::new();
     if let Some(set) = &space.working_set {
         rows.extend([("Resident", set.resident), ("  Private", set.private), ("  Shared", set.shared)]);
+        rows.extend(copied_on_write(subject).map(|bytes| ("  Copied on write", bytes)));
         rows.push(("Swapped out", set.swapped));
     } else if let Some(counters) = &process.counters {
         rows.extend([("Resident", counters.resident), ("  Private", counters.resident_anonymous)]);
