@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is how a failure is told")]
 #![allow(clippy::print_stderr, reason = "tests tell the figures that they do not assert")]
 
+mod converting;
 #[cfg(feature = "fault-injection")]
 mod faults;
 mod files;

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use effigy_formats::minidump::read::layer_state;
 use effigy_process::{
-    Address, AddressRange, Memory, NotRead, PageClass, Process, Protection, Region, RegionFlags, RegionUsage, Sharing,
-    Snapshot, Thread,
+    Address, AddressRange, Architecture, Memory, NotRead, PageClass, Platform, Process, Protection, Region,
+    RegionFlags, RegionUsage, Sharing, Snapshot, Thread,
 };
 
 use crate::kind::{Kind, MinidumpType};
@@ -18,6 +19,8 @@ const MOST_STACK_PAGES: usize = 4096;
 const FEWEST_STACK_PAGES: usize = 2;
 /// Pages that pointers lead to, all threads together, at most: 2 MiB.
 const MOST_REFERENCED: usize = 512;
+/// Bytes of a thread environment block of Windows: the 64-bit one is the longer.
+const ENVIRONMENT_BLOCK: u64 = 0x2000;
 /// Entries of the dynamic linker's list, at most.
 const MOST_LINKS: usize = 4096;
 
@@ -38,6 +41,7 @@ pub(crate) fn pages(snapshot: &dyn Snapshot, kind: Kind) -> BTreeSet<Address> {
     }
     add_headers(snapshot, &mut pages);
     add_thread_blocks(snapshot.process(), &mut pages);
+    add_environment_blocks(snapshot, &mut pages);
     add_link_map(snapshot, &mut pages);
     if mask.contains(MinidumpType::INDIRECTLY_REFERENCED) {
         add_referenced(snapshot, &stacks, &mut pages);
@@ -92,6 +96,23 @@ fn add_thread_blocks(process: &Process, pages: &mut BTreeSet<Address>) {
         let pointer = thread.registers.as_ref().ok().and_then(|set| set.general()).and_then(|set| set.thread_pointer());
         if let Some(pointer) = pointer.filter(|pointer| pointer.0 != 0) {
             pages.insert(pointer.page_floor(process.system.page_size));
+        }
+    }
+}
+
+/// What Windows keeps of each thread: its environment block (TEB), which for a 32-bit process of 64-bit Windows leads to its
+/// registers.
+fn add_environment_blocks(snapshot: &dyn Snapshot, pages: &mut BTreeSet<Address>) {
+    let process = snapshot.process();
+    if process.system.platform != Platform::Windows {
+        return;
+    }
+    let blocks = process.threads.iter().filter_map(|thread| thread.windows.as_ref()?.environment_block);
+    for block in blocks {
+        add_range(pages, AddressRange::sized(block, ENVIRONMENT_BLOCK), process);
+        if process.architecture == Architecture::X86 {
+            let state = layer_state(&SnapshotMemory(snapshot), block);
+            state.into_iter().flatten().for_each(|range| add_range(pages, range, process));
         }
     }
 }
@@ -171,6 +192,9 @@ struct SnapshotMemory<'a>(&'a dyn Snapshot);
 impl Memory for SnapshotMemory<'_> {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
         let region = self.0.process().region_at(address).ok_or(NotRead::Unmapped)?;
+        if self.0.is_dump() {
+            return self.0.read(region, address, buffer);
+        }
         // Memory that is never captured is not looked at either.
         if region
             .flags

@@ -98,7 +98,7 @@ pub fn select(snapshot: &dyn Snapshot, wish: &Wish) -> Result<Selected, SelectEr
 fn sizes(snapshot: &dyn Snapshot, wish: &Wish, pages: &BTreeSet<Address>) -> Result<BTreeMap<usize, u64>, SelectError> {
     let mut sizes = BTreeMap::new();
     for (index, region) in snapshot.process().regions.iter().enumerate() {
-        let mut list = ExtentList::new(snapshot.process().system.page_size);
+        let mut list = ExtentList::new(snapshot.grain());
         let mut gaps = Vec::new();
         add_region(snapshot, region, wish, pages, &mut list, &mut gaps)?;
         if list.content_bytes() > 0 {
@@ -160,7 +160,7 @@ fn pass(
     left_out: &BTreeMap<usize, GapReason>,
 ) -> Result<Selected, SelectError> {
     let process = snapshot.process();
-    let mut selected = Selected { extents: ExtentList::new(process.system.page_size), gaps: Vec::new() };
+    let mut selected = Selected { extents: ExtentList::new(snapshot.grain()), gaps: Vec::new() };
     for (index, region) in process.regions.iter().enumerate() {
         if let Some(reason) = left_out.get(&index) {
             selected.gaps.push(gap(region, *reason));
@@ -202,22 +202,27 @@ fn add_region(
     extents: &mut ExtentList,
     gaps: &mut Vec<Gap>,
 ) -> Result<(), SelectError> {
-    if let Some(reason) = forbidden(region, wish) {
+    if let Some(reason) = forbidden(region, wish).filter(|_| !snapshot.is_dump()) {
         gaps.push(gap(region, reason));
         return Ok(());
     }
     let mut builder = Builder { region, extents, boundary: true, end: None, longest_hole: wish.longest_hole };
-    if region.usage() == RegionUsage::Vdso {
+    if region.usage() == RegionUsage::Vdso && !snapshot.is_dump() {
         // The kernel's code for fast calls is part of every dump; reading it adds no page to the target's count.
         builder.add(region.range, Content::Bytes);
         return Ok(());
     }
-    let rule = Rule::new(snapshot.process(), region, wish.kind);
-    let mut wanted = pages.range(region.range.start()..region.range.end()).copied().peekable();
+    let rule = match region.usage() {
+        RegionUsage::Vdso => Rule::EVERYTHING,
+        _ => Rule::new(snapshot.process(), region, wish.kind),
+    };
+    let page_size = snapshot.process().system.page_size;
+    // Regions of dumps may begin within a page.
+    let first = region.range.start().page_floor(page_size);
+    let mut wanted = pages.range(first..region.range.end()).copied().peekable();
     if rule == Rule::NOTHING && wanted.peek().is_none() {
         return Ok(());
     }
-    let page_size = snapshot.process().system.page_size;
     let mut guards = Vec::new();
     if rule == Rule::NOTHING {
         return add_pages(snapshot, region, wanted, &mut builder);
@@ -229,11 +234,12 @@ fn add_region(
             builder.end = None;
         } else if rule.takes(run.class) {
             builder.add(run.range, content);
-            while wanted.next_if(|page| *page < run.range.end()).is_some() {}
         } else {
-            while wanted.next_if(|page| *page < run.range.start()).is_some() {}
-            while let Some(page) = wanted.next_if(|page| *page < run.range.end()) {
-                builder.add(AddressRange::sized(page, page_size), content);
+            while wanted.next_if(|page| page.saturating_add(page_size) <= run.range.start()).is_some() {}
+            // The last of the pages may go on in the next run.
+            for page in wanted.clone().take_while(|page| *page < run.range.end()) {
+                let part = AddressRange::sized(page, page_size).intersection(&run.range);
+                part.into_iter().for_each(|part| builder.add(part, content));
             }
         }
     });
@@ -252,8 +258,8 @@ fn add_pages(
 ) -> Result<(), SelectError> {
     let page_size = snapshot.process().system.page_size;
     for page in wanted {
-        let range = AddressRange::sized(page, page_size);
-        let offset = region.offset.saturating_add(page.0 - region.range.start().0);
+        let Some(range) = AddressRange::sized(page, page_size).intersection(&region.range) else { continue };
+        let offset = region.offset.saturating_add(range.start().0 - region.range.start().0);
         let only = Region { range, offset, ..region.clone() };
         let scan = snapshot.scan(&only, &mut |run| match run.class {
             PageClass::Guard => builder.end = None,
@@ -289,12 +295,13 @@ struct Rule {
 
 impl Rule {
     const NOTHING: Self = Self { private: false, file: false, shared: false };
+    const EVERYTHING: Self = Self { private: true, file: true, shared: true };
 
     fn new(process: &Process, region: &Region, kind: Kind) -> Self {
         use MinidumpType as T;
         let mask = kind.mask();
         if mask.contains(T::FULL_MEMORY) {
-            return Self { private: true, file: true, shared: true };
+            return Self::EVERYTHING;
         }
         let backed = region.inode != 0;
         let mut rule = Self {

@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bstr::ByteSlice;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use effigy_formats::{Attachment, Contents, Format, WriteError};
+use effigy_formats::{Attachment, Contents, Prologue, WriteError};
 use effigy_process::{
     Address, AddressRange, Content, Extent, ExtentList, Gap, GapReason, GapSubject, Module, NotRead, Process, Region,
     Snapshot,
 };
 
-use crate::kind::Kind;
 use crate::redact::StackFilter;
 use crate::select::Selected;
 use crate::sink::Output;
@@ -61,22 +60,26 @@ pub enum MoveError {
     /// The process ended before all of its memory was read.
     #[error("the process ended before its memory was read")]
     Ended,
+    /// The dump that the memory comes from cannot be read, and what was written of the new one cannot be mended.
+    #[error("reading memory at {0} from the dump")]
+    Input(AddressRange),
     /// The thread that writes has failed.
     #[error("effigy's own writer thread failed")]
     OwnThread,
 }
 
 /// What one dump is made of.
-#[derive(Debug)]
 pub struct Job<'a> {
     /// Everything but the memory; for a triage dump, redacted.
     pub process: &'a Process,
     /// The memory, and what is left out of it.
     pub selected: Selected,
-    /// The kind.
-    pub kind: Kind,
-    /// The format.
-    pub format: Format,
+    /// MINIDUMP_TYPE bits that say what the dump holds.
+    pub minidump_type: u64,
+    /// Whether words on stacks that are no pointers are defaced, as for a triage dump.
+    pub deface: bool,
+    /// What writes the headers.
+    pub format: &'a dyn Prologue,
     /// Files that will follow the memory.
     pub attachments: Vec<Attachment>,
 }
@@ -104,32 +107,34 @@ pub fn move_memory(
     progress: &Progress,
     keep_partial: bool,
 ) -> Result<Moved, MoveError> {
-    let Job { process, selected, kind, format, attachments } = job;
+    let Job { process, selected, minidump_type, deface, format, attachments } = job;
     let Selected { mut extents, mut gaps } = selected;
     gaps.splice(0..0, process.gaps.iter().cloned());
-    if !output.can_rewrite() {
+    if !output.can_rewrite() && !snapshot.is_dump() {
         // What cannot be mended later has to be right from the start.
         let broken = probe(snapshot, &extents, progress);
         gaps.extend(broken.iter().map(|range| unreadable(process, *range)));
         extents = extents.without(&broken);
     }
-    let minidump_type = kind.mask().bits();
     let headers = Headers { process, minidump_type, attachments: &attachments };
     let plain = format.prologue_size(&headers.with(&extents, &gaps))?;
     let page = process.system.page_size.max(1);
-    let holes = if output.can_rewrite() { MOST_HOLES.min(extents.bytes() / page) } else { 0 };
+    let holes = if output.can_rewrite() { MOST_HOLES.min(extents.bytes().div_ceil(page)) } else { 0 };
     let data_offset = (plain + holes * BYTES_PER_HOLE).next_multiple_of(page);
     progress.total.store(extents.bytes(), Ordering::Relaxed);
     progress.done.store(0, Ordering::Relaxed);
     format.write_prologue(&headers.with(&extents, &gaps), data_offset, &mut Appender(output))?;
 
-    let filter = kind.is_triage().then(|| StackFilter::new(process));
+    let filter = deface.then(|| StackFilter::new(process));
     let most_holes = usize::try_from(holes).unwrap_or(usize::MAX);
     let keeps_holes = !output.can_rewrite();
     let mut reader = Reader { snapshot, filter, progress, most_holes, holes: Vec::new(), keeps_holes, ended: false };
     pump(&mut reader, &extents, output)?;
 
     let Reader { holes, ended, .. } = reader;
+    if let Some(hole) = holes.first().filter(|_| keeps_holes && snapshot.is_dump() && !progress.is_stopped()) {
+        return Err(MoveError::Input(*hole));
+    }
     if ended && !keep_partial {
         return Err(MoveError::Ended);
     }
@@ -186,7 +191,7 @@ fn unreadable(process: &Process, range: AddressRange) -> Gap {
 
 /// Reads a byte of each page that might not be readable: pages of files, and pages in swap.
 fn probe(snapshot: &dyn Snapshot, extents: &ExtentList, progress: &Progress) -> Vec<AddressRange> {
-    let page = extents.page_size();
+    let page = snapshot.process().system.page_size;
     let mut broken: Vec<AddressRange> = Vec::new();
     let mut cursor = RegionCursor::new(&snapshot.process().regions);
     for extent in extents.iter().filter(|extent| extent.content == Content::Bytes) {
@@ -196,10 +201,11 @@ fn probe(snapshot: &dyn Snapshot, extents: &ExtentList, progress: &Progress) -> 
         }
         let mut at = extent.range.start();
         while at < extent.range.end() {
+            let end = at.saturating_add(page).page_floor(page).min(extent.range.end());
             if snapshot.read(region, at, &mut [0]).is_err() {
-                join(&mut broken, AddressRange::sized(at, page));
+                join(&mut broken, AddressRange::new(at, end));
             }
-            at = at.saturating_add(page);
+            at = end;
         }
     }
     broken
@@ -365,7 +371,8 @@ impl Reader<'_> {
                     return Ok(None);
                 }
                 Err(_) => {
-                    let end = at.saturating_add(page);
+                    // The rest of the page; extents of dumps may begin and end within one.
+                    let end = at.saturating_add(page).page_floor(page).min(extent.range.end());
                     self.hole(AddressRange::new(at, end), out);
                     // There is room to record so many holes. Storage that has more of them is dying: what follows counts
                     // as one.
@@ -531,6 +538,14 @@ pub fn append_attachments(
     Ok(())
 }
 
+impl OpenAttachment {
+    /// A file whose bytes come from `file`.
+    #[must_use]
+    pub fn new(about: Attachment, file: Box<dyn Read + Send>) -> Self {
+        Self { about, file }
+    }
+}
+
 impl std::fmt::Debug for OpenAttachment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OpenAttachment").field("about", &self.about).finish_non_exhaustive()
@@ -539,8 +554,11 @@ impl std::fmt::Debug for OpenAttachment {
 
 #[cfg(test)]
 mod tests {
+    use effigy_formats::Format;
+
     use super::*;
     use crate::fake::FakeSnapshot;
+    use crate::kind::Kind;
     use crate::select::{Wish, select};
     use crate::sink::PartialFile;
 
@@ -551,7 +569,15 @@ mod tests {
         let kind = Kind::Full;
         let wish = Wish { kind, include_dontdump: false, longest_hole: 0, most_bytes: None };
         let selected = select(snapshot, &wish).unwrap();
-        let job = Job { process: &snapshot.process, selected, kind, format, attachments: Vec::new() };
+        let minidump_type = kind.mask().bits();
+        let job = Job {
+            process: &snapshot.process,
+            selected,
+            minidump_type,
+            deface: false,
+            format: &format,
+            attachments: Vec::new(),
+        };
         let mut writer = partial.writer().unwrap();
         let moved = move_memory(snapshot, job, &mut writer, &Progress::default(), false).unwrap();
         writer.finish().unwrap();

@@ -2,6 +2,7 @@
 //!
 //! It is a stream of its own in a minidump and a note of its own in an ELF core, and holds the same in both.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +24,8 @@ const VERSION: u32 = 1;
 #[derive(Serialize)]
 pub(crate) struct Facts<'a> {
     version: u32,
+    /// What the dump holds; a core has no other place for it.
+    minidump_type: u64,
     captured_unix: Option<f64>,
     comment: &'a str,
     architecture: effigy_process::Architecture,
@@ -35,6 +38,9 @@ pub(crate) struct Facts<'a> {
     page_faults: Option<&'a PageFaults>,
     modules: &'a [Module],
     handles: &'a [Handle],
+    /// `/proc/PID/cgroup`, for which no other stream of a minidump has a place.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    cgroup: Cow<'a, str>,
     threads: Vec<ThreadFacts<'a>>,
 }
 
@@ -42,7 +48,7 @@ pub(crate) struct Facts<'a> {
 struct ThreadFacts<'a> {
     tid: u32,
     inner_tid: Option<u32>,
-    name: Option<std::borrow::Cow<'a, str>>,
+    name: Option<Cow<'a, str>>,
     state: Option<char>,
     registers_missing: Option<(&'static str, &'a str)>,
     times: Option<&'a ThreadTimes>,
@@ -51,10 +57,11 @@ struct ThreadFacts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// The facts of a process.
-    pub(crate) fn new(process: &'a Process) -> Self {
+    /// The facts of a process, of which a dump holds what the MINIDUMP_TYPE bits say.
+    pub(crate) fn new(process: &'a Process, minidump_type: u64) -> Self {
         Self {
             version: VERSION,
+            minidump_type,
             captured_unix: process.captured.map(unix_seconds),
             comment: &process.comment,
             architecture: process.architecture,
@@ -67,6 +74,7 @@ impl<'a> Facts<'a> {
             page_faults: process.page_faults.as_ref(),
             modules: &process.modules,
             handles: &process.handles,
+            cgroup: process.files.cgroup.to_str_lossy(),
             threads: process
                 .threads
                 .iter()
@@ -93,6 +101,7 @@ impl<'a> Facts<'a> {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Stored {
+    minidump_type: Option<u64>,
     captured_unix: Option<f64>,
     system: Option<System>,
     identity: Option<Identity>,
@@ -103,6 +112,7 @@ struct Stored {
     page_faults: Option<PageFaults>,
     modules: Vec<Module>,
     handles: Vec<Handle>,
+    cgroup: BString,
     threads: Vec<StoredThread>,
 }
 
@@ -133,30 +143,39 @@ struct StoredGap {
 }
 
 /// Completes a process that was read from a dump of effigy's with what its own documents say: the facts and the gaps.
-/// Other dumps have none. A document that cannot be read becomes a warning.
+/// Other dumps have none. A document that cannot be read becomes a warning. Gives the MINIDUMP_TYPE bits, where they are
+/// told.
 pub(crate) fn complete<E: std::error::Error>(
     facts: Result<Option<String>, E>,
     gaps: Result<Option<String>, E>,
     process: &mut Process,
     warnings: &mut Vec<Warning>,
-) {
-    let Some(text) = or_warn(facts, warnings) else { return };
-    match serde_json::from_str::<Stored>(&text) {
-        Ok(stored) => stored.apply(process),
-        Err(error) => warnings.push(Warning::new(format!("effigy's facts: {error}"))),
-    }
-    let Some(text) = or_warn(gaps, warnings) else { return };
+) -> Option<u64> {
+    let text = or_warn(facts, warnings)?;
+    let minidump_type = match serde_json::from_str::<Stored>(&text) {
+        Ok(stored) => {
+            let minidump_type = stored.minidump_type;
+            stored.apply(process);
+            minidump_type
+        }
+        Err(error) => {
+            warnings.push(Warning::new(format!("effigy's facts: {error}")));
+            None
+        }
+    };
+    let Some(text) = or_warn(gaps, warnings) else { return minidump_type };
     match serde_json::from_str::<Vec<StoredGap>>(&text) {
         Ok(stored) => process.gaps = stored.into_iter().filter_map(StoredGap::gap).collect(),
         Err(error) => warnings.push(Warning::new(format!("the list of gaps: {error}"))),
     }
+    minidump_type
 }
 
 impl Stored {
     fn apply(self, process: &mut Process) {
         if let Some(system) = self.system {
-            let platform = process.system.platform;
-            process.system = System { platform, ..system };
+            // An ELF header has no number for Windows or macOS, of whose processes cores are made of minidumps.
+            process.system = system;
         }
         if let Some(identity) = self.identity {
             process.identity = identity;
@@ -172,6 +191,9 @@ impl Stored {
         }
         if !self.handles.is_empty() {
             process.handles = self.handles;
+        }
+        if process.files.cgroup.is_empty() {
+            process.files.cgroup = self.cgroup;
         }
         complete_threads(self.threads, &mut process.threads);
     }

@@ -23,6 +23,7 @@ mod opened;
 pub mod reflection;
 pub mod source;
 mod unpack;
+pub mod verify;
 
 use std::io::{self, Write};
 
@@ -100,6 +101,31 @@ impl Format {
     }
 }
 
+/// What writes a dump's prologue: a [`Format`], or what makes a new prologue out of that of another dump.
+pub trait Prologue {
+    /// The length in bytes of the prologue for `contents`, padding to the data's alignment not included.
+    ///
+    /// # Errors
+    /// When the contents cannot be expressed.
+    fn prologue_size(&self, contents: &Contents<'_>) -> Result<u64, WriteError>;
+
+    /// Writes the prologue, padded with zeros to exactly `data_offset` bytes; see [`Format::write_prologue`].
+    ///
+    /// # Errors
+    /// When the output fails, or the contents do not fit.
+    fn write_prologue(&self, contents: &Contents<'_>, data_offset: u64, out: &mut dyn Write) -> Result<(), WriteError>;
+}
+
+impl Prologue for Format {
+    fn prologue_size(&self, contents: &Contents<'_>) -> Result<u64, WriteError> {
+        Self::prologue_size(*self, contents)
+    }
+
+    fn write_prologue(&self, contents: &Contents<'_>, data_offset: u64, out: &mut dyn Write) -> Result<(), WriteError> {
+        Self::write_prologue(*self, contents, data_offset, out)
+    }
+}
+
 /// Why a dump could not be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -122,6 +148,20 @@ pub enum WriteError {
     BeyondMinidump {
         /// Their length in bytes.
         size: u64,
+    },
+    /// A 32-bit core has no place for an address.
+    #[error("a 32-bit core has no place for memory at {address}; write a minidump instead")]
+    Address {
+        /// The address.
+        address: effigy_process::Address,
+    },
+    /// effigy does not know how registers of the architecture, in this order of bytes, lie in a core.
+    #[error("effigy writes no cores of {} processes with the {byte_order:?} byte order", architecture.as_str())]
+    NoCore {
+        /// The process's architecture.
+        architecture: effigy_process::Architecture,
+        /// The order of the bytes of its numbers.
+        byte_order: effigy_process::ByteOrder,
     },
     /// The format cannot express this architecture.
     #[error("{format} has no register layout for {architecture:?}; write {instead} instead")]

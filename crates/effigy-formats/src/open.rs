@@ -17,6 +17,9 @@ use crate::source::{SharedSource, Source};
 use crate::unpack::{UnpackError, unpack};
 use crate::{DumpKind, MemoryMap, OpenedDump, Warning, facts};
 
+/// `MiniDumpWithFullMemory` and `MiniDumpWithPrivateReadWriteMemory`: all that the process has written is there.
+const FULL: u64 = 0x202;
+
 /// What is around a dump's file.
 pub trait Surroundings {
     /// Opens another file that belongs to the dump. A relative path is meant from the folder that the dump's file is in.
@@ -100,7 +103,7 @@ fn unwrap(
     let limit = surroundings.unpacked_limit();
     let unpacked = unpack(source, limit, &mut || surroundings.scratch())?;
     if let Some(compression) = unpacked.compression.filter(|_| unpacked.copied) {
-        warnings.push(Warning::new(format!(
+        warnings.push(Warning::remark(format!(
             "the file is compressed as a whole ({}): its {} bytes were unpacked into a temporary file first",
             compression.as_str(),
             unpacked.source.size()
@@ -131,7 +134,7 @@ impl Start {
 }
 
 fn minidump(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, OpenError> {
-    let dump = Dump::open(source)?;
+    let dump = Dump::open(source.clone())?;
     let memory = dump_memory(&dump, &mut warnings);
     let process = dump.process(&memory, &mut warnings);
     let parts = dump.parts(&mut warnings);
@@ -147,6 +150,7 @@ fn minidump(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDu
         parts,
         attachments: or_warn(attachments, &mut warnings).unwrap_or_default(),
         warnings,
+        source,
     })
 }
 
@@ -160,7 +164,7 @@ fn dump_memory(dump: &Dump, warnings: &mut Vec<Warning>) -> MemoryMap {
 
 fn core(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, OpenError> {
     let size = source.size();
-    let core = Core::open(source)?;
+    let core = Core::open(source.clone())?;
     if core.headers_cut() > 0 {
         let text = format!("the core ends before {} of its program headers", core.headers_cut());
         warnings.push(Warning::at(size, text));
@@ -171,13 +175,15 @@ fn core(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, 
     Ok(OpenedDump {
         kind: DumpKind::ElfCore,
         compression: None,
-        is_full: is_full && writable.count() > 0,
-        minidump_type: 0,
+        // A core of effigy says so itself: pages that were never touched are in none.
+        is_full: is_full && writable.count() > 0 || read.minidump_type & FULL != 0,
+        minidump_type: read.minidump_type,
         memory: explained(core.memory().clone(), &read.process, &mut warnings),
         process: read.process,
         parts: read.parts,
         attachments: read.attachments,
         warnings,
+        source,
     })
 }
 
@@ -208,6 +214,7 @@ fn pair(
         parts: pair.default_dump().parts(&mut warnings),
         attachments: or_warn(attachments, &mut warnings).unwrap_or_default(),
         warnings,
+        source: pair.default_dump().source().clone(),
     })
 }
 
@@ -233,4 +240,4 @@ fn explained(memory: MemoryMap, process: &Process, warnings: &mut Vec<Warning>) 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,6 +3,7 @@
 use bstr::BString;
 use effigy_process::Process;
 
+use crate::source::SharedSource;
 use crate::{Attachment, MemoryMap};
 
 /// An opened dump: the process, its memory, and what else is known of the file.
@@ -16,7 +17,8 @@ pub struct OpenedDump {
     /// Whether it is meant to hold all of the process's memory: what is mapped and not in it was not wanted or could not
     /// be read.
     pub is_full: bool,
-    /// What the dump says it holds, MINIDUMP_TYPE bits; 0 for cores, which do not say.
+    /// What the dump says it holds, MINIDUMP_TYPE bits; 0 for cores of others than effigy,
+    /// which do not say.
     pub minidump_type: u64,
     /// The process.
     pub process: Process,
@@ -28,6 +30,9 @@ pub struct OpenedDump {
     pub attachments: Vec<(Attachment, u64)>,
     /// What is wrong with the file, or was passed over.
     pub warnings: Vec<Warning>,
+    /// The file's bytes without its compression; of a pair, those of the file with threads and modules. Offsets are in
+    /// these.
+    pub source: SharedSource,
 }
 
 /// A kind of dump.
@@ -111,17 +116,24 @@ pub struct Warning {
     pub offset: Option<u64>,
     /// What is wrong, naming the part and the field.
     pub text: String,
+    /// Whether nothing is wrong with the file: it is said because it bears on what is seen.
+    pub harmless: bool,
 }
 
 impl Warning {
     /// A warning about the file as a whole.
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { offset: None, text: text.into() }
+        Self { offset: None, text: text.into(), harmless: false }
+    }
+
+    /// A remark about a file that nothing is wrong with.
+    pub(crate) fn remark(text: impl Into<String>) -> Self {
+        Self { harmless: true, ..Self::new(text) }
     }
 
     /// A warning about a place in the file.
     pub(crate) fn at(offset: u64, text: impl Into<String>) -> Self {
-        Self { offset: Some(offset), text: text.into() }
+        Self { offset: Some(offset), text: text.into(), harmless: false }
     }
 }
 

@@ -18,6 +18,7 @@ mod process;
 mod region;
 mod registers;
 mod snapshot;
+pub mod stack;
 mod system;
 pub mod text;
 mod thread;

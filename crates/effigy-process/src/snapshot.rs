@@ -6,10 +6,22 @@ use crate::{Address, Gap, Module, NotRead, PageRun, Process, Region};
 
 /// A process at one instant together with its memory.
 ///
-/// A stopped process is one, a clone will be one, an opened dump can be one: whoever writes a dump sees no difference.
+/// A stopped process is one, a clone of it, an opened dump: whoever writes a dump sees next to no difference.
 pub trait Snapshot: Send + Sync {
     /// Everything but the memory.
     fn process(&self) -> &Process;
+
+    /// Every range of memory that [`scan`](Self::scan) gives begins and ends at a multiple of this many bytes, a power of
+    /// two: of a page, but in dumps, which may hold any bytes.
+    fn grain(&self) -> u64 {
+        self.process().system.page_size
+    }
+
+    /// Whether there is nothing but what [`scan`](Self::scan) gives, and that there is has been decided: so it is with
+    /// dumps. Of a process, more may be read, and something else is to be left alone.
+    fn is_dump(&self) -> bool {
+        false
+    }
 
     /// Calls `visit` with the runs of pages of `region` that hold something, in rising order, without touching pages
     /// that do not. Gives gaps for what holds something and is out of reach as a whole.

@@ -1,11 +1,13 @@
 //! Arguments as they are typed. What they mean is decided once, in the commands.
 
+mod converting;
 mod reading;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use converting::{ConvertArgs, VerifyArgs};
 pub(crate) use reading::{
     CompareArgs, MemoryCommand, ModulesArgs, PlainArgs, ReadArgs, RegionsArgs, SearchArgs, ShapeArg, ThreadsArgs,
     UsageArg, WriteFileArgs,
@@ -41,6 +43,10 @@ pub(crate) enum Command {
     Handles(PlainArgs),
     /// Say what changed from one dump or running process to another
     Compare(CompareArgs),
+    /// Make a dump of another format, kind or compression of a dump
+    Convert(ConvertArgs),
+    /// Check whether a dump is whole, and list its defects
+    Verify(VerifyArgs),
     /// Start a sample program, dump it while it runs, and read the dump back
     Demo,
     /// The sample program of `demo`

@@ -30,6 +30,10 @@ pub(crate) enum Exit {
     Skipped,
     /// The file is no dump that effigy can read, or it is too damaged.
     NotDump,
+    /// A dump that was to be checked has defects.
+    Defects,
+    /// What was asked for cannot be made of this dump.
+    NotPossible,
     /// A signal asked for an end.
     Cancelled(i32),
 }
@@ -48,6 +52,8 @@ impl Exit {
             Self::TimedOut => 7,
             Self::Skipped => 8,
             Self::NotDump => 9,
+            Self::Defects => 10,
+            Self::NotPossible => 11,
             // As shells count a death by signal: 130 for SIGINT, 143 for SIGTERM.
             Self::Cancelled(signal) => u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128)),
         }

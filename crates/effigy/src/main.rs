@@ -40,6 +40,8 @@ fn main() -> ExitCode {
         cli::Command::Streams(args) => command::streams::run(&args),
         cli::Command::Handles(args) => command::handles::run(&args),
         cli::Command::Compare(args) => command::compare::run(&args),
+        cli::Command::Convert(args) => command::convert::run(&args),
+        cli::Command::Verify(args) => command::verify::run(&args),
         cli::Command::Demo => command::demo::run(),
         cli::Command::DemoTarget => command::demo::target(),
     });

@@ -61,7 +61,7 @@ pub(crate) struct TargetReport {
     pub(crate) build_id: Option<BuildId>,
 }
 
-fn format_name<S: serde::Serializer>(format: &Format, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn format_name<S: serde::Serializer>(format: &Format, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(match format {
         Format::Minidump => "minidump",
         Format::ElfCore => "core",

@@ -18,6 +18,7 @@ use effigy_process::{Address, CapturedMemory, Process, Registers, Thread, Thread
 use serde::Serialize;
 
 pub(crate) use self::expression::matches_pattern;
+pub(crate) use self::file::open as open_file;
 use self::index::Index;
 use crate::exit::Exit;
 use crate::{print, target};

@@ -1,8 +1,9 @@
 //! Minidumps: Microsoft's `MDMP` format with Breakpad's extensions for Linux.
 //!
 //! `layout` holds what lies on disk, [`write`] makes a dump's prologue from a process, [`read`] takes a dump's bytes
-//! apart. What the format means is described in Microsoft's minidumpapiset.h and Breakpad's minidump_format.h.
+//! apart, [`carry`] puts other memory into a dump. What the format means is described in Microsoft's minidumpapiset.h and Breakpad's minidump_format.h.
 
+pub mod carry;
 mod layout;
 pub mod read;
 pub mod write;

@@ -9,7 +9,13 @@ use crate::minidump::sample;
 use crate::{Compression, Format};
 
 /// Files by name, and scratch files.
-struct Folder(Vec<(&'static str, Vec<u8>)>);
+pub(crate) struct Folder(Vec<(&'static str, Vec<u8>)>);
+
+impl Folder {
+    pub(crate) fn empty() -> Self {
+        Self(Vec::new())
+    }
+}
 
 impl Surroundings for Folder {
     fn open(&mut self, path: &Path) -> io::Result<SharedSource> {
@@ -71,7 +77,7 @@ impl FaultAlone for Process {
 }
 
 mod cores;
-mod corpus;
+pub(crate) mod corpus;
 mod damage;
 mod laziness;
 mod oracle;

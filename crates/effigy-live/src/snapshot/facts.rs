@@ -6,12 +6,12 @@ use std::time::SystemTime;
 use bstr::BString;
 use effigy_process::{
     Address, Architecture, Gap, GapReason, GapSubject, Identity, NoRegisters, PageFaults, Process, ProcessId,
-    Protection, Region, RegionUsage, Sharing, TextFiles, Thread, ThreadId,
+    Protection, Region, RegionUsage, Sharing, TextFiles, Thread, ThreadId, stack,
 };
 
 use super::known::{may_be_read, not_frozen};
 use super::prelude::Mark;
-use super::{LiveSnapshot, Prelude, stack};
+use super::{LiveSnapshot, Prelude};
 use crate::procfs::{
     ProcDir, Stat, Status, handles, kernel_facts, parse_limits, read_known_regions, read_regions, thread_facts,
 };
@@ -199,6 +199,7 @@ fn threads(prelude: &Prelude, stopped: Option<Stopped>, regions: &[Region], gaps
     let Some(stopped) = stopped else { return untouched_threads(prelude, regions, gaps) };
     let mut seen: HashMap<u32, ()> = HashMap::with_capacity(stopped.threads.len());
     let mut threads = Vec::with_capacity(stopped.threads.len() + 1);
+    let page = prelude.system.page_size;
     for held in stopped.threads {
         seen.insert(held.id.0, ());
         let unstoppable = held.state.is_some();
@@ -209,13 +210,13 @@ fn threads(prelude: &Prelude, stopped: Option<Stopped>, regions: &[Region], gaps
                 detail: missing.detail.clone(),
             });
         }
-        let mut stack = held.registers.as_ref().ok().and_then(|registers| stack::used_part(registers, regions));
+        let mut stack = held.registers.as_ref().ok().and_then(|registers| stack::used_part(registers, regions, page));
         let mut thread = thread(prelude, held.id, held.registers);
         if unstoppable {
             thread.state = held.state.or(thread.state);
             // Its kernel side stands in for its registers, as it is now.
             let kernel = kernel_facts(&prelude.dir, held.id, Some('D'));
-            stack = kernel.stack_pointer.and_then(|pointer| stack::above_pointer(Address(pointer), regions));
+            stack = kernel.stack_pointer.and_then(|pointer| stack::above_pointer(Address(pointer), regions, page));
             thread.kernel = Some(kernel);
         }
         thread.stack = stack;
@@ -245,7 +246,8 @@ fn untouched_threads(prelude: &Prelude, regions: &[Region], gaps: &mut Vec<Gap>)
             });
             let thread = thread(prelude, ThreadId(tid), Err(missing.clone()));
             let pointer = thread.kernel.as_ref().and_then(|kernel| kernel.stack_pointer);
-            let stack = pointer.and_then(|pointer| stack::above_pointer(Address(pointer), regions));
+            let stack =
+                pointer.and_then(|pointer| stack::above_pointer(Address(pointer), regions, prelude.system.page_size));
             Thread { stack, ..thread }
         })
         .collect()

@@ -7,7 +7,6 @@ mod facts;
 mod known;
 mod live;
 mod prelude;
-mod stack;
 mod view;
 
 use std::io::{self, Read};

@@ -185,7 +185,14 @@ fn write_one(
         selected.gaps.iter_mut().for_each(|gap: &mut Gap| gap.detail.clear());
     }
     let mut output = open_output(&goal, request)?;
-    let job = Job { process, selected, kind: goal.kind, format: goal.format, attachments: about };
+    let job = Job {
+        process,
+        selected,
+        minidump_type: goal.kind.mask().bits(),
+        deface: goal.kind.is_triage(),
+        format: &goal.format,
+        attachments: about,
+    };
     let moved = match output.output() {
         Some(output) => move_memory(&**snapshot, job, output, progress, request.keep_partial)
             .map_err(|error| failure(snapshot, error))?,

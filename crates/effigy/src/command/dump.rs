@@ -165,7 +165,7 @@ fn split(kinds: &mut Vec<Kind>, args: &DumpArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn kind_of(kind: KindArg) -> Kind {
+pub(crate) fn kind_of(kind: KindArg) -> Kind {
     match kind {
         KindArg::Mini => Kind::Mini,
         KindArg::Miniplus => Kind::MiniPlus,

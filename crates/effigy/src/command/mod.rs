@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod compare;
+pub(crate) mod convert;
 pub(crate) mod demo;
 pub(crate) mod dump;
 pub(crate) mod handles;
@@ -10,6 +11,7 @@ pub(crate) mod modules;
 pub(crate) mod regions;
 pub(crate) mod streams;
 pub(crate) mod threads;
+pub(crate) mod verify;
 
 use crate::exit::Exit;
 use crate::print;

@@ -11,7 +11,7 @@ use crate::files::{self, FileError};
 use crate::print;
 
 /// Opens a dump.
-pub(super) fn open(path: &Path) -> Result<OpenedDump, Refused> {
+pub(crate) fn open(path: &Path) -> Result<OpenedDump, Refused> {
     let name = print::safe(path.as_os_str().as_encoded_bytes());
     files::open(path).map_err(|error| match error {
         FileError::File(error) => match error.kind() {

@@ -4,6 +4,7 @@ use effigy_process::{ByteOrder, Protection};
 
 use super::super::layout::{
     BIG_ENDIAN, CLASS_32, CLASS_64, Class, FLAG_EXECUTE, FLAG_READ, FLAG_WRITE, LITTLE_ENDIAN, MAGIC, MANY_SEGMENTS,
+    SEGMENT_LOAD, SEGMENT_NOTE,
 };
 use super::CoreError;
 use super::cursor::{Cursor, Shape};
@@ -38,6 +39,33 @@ pub(crate) struct ProgramHeader {
     pub(crate) file_size: u64,
     pub(crate) memory_size: u64,
     pub(crate) align: u64,
+}
+
+/// A program header of memory or notes, as it lies in the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawSegment {
+    /// Whether it is memory.
+    pub(crate) is_load: bool,
+    pub(crate) offset: u64,
+    pub(crate) address: u64,
+    pub(crate) file_size: u64,
+    pub(crate) memory_size: u64,
+    pub(crate) align: u64,
+}
+
+impl RawSegment {
+    /// `None` for another kind.
+    pub(super) fn new(header: &ProgramHeader) -> Option<Self> {
+        let is_load = header.kind == SEGMENT_LOAD;
+        (is_load || header.kind == SEGMENT_NOTE).then_some(Self {
+            is_load,
+            offset: header.offset,
+            address: header.address,
+            file_size: header.file_size,
+            memory_size: header.memory_size,
+            align: header.align,
+        })
+    }
 }
 
 /// The program headers that a file has.

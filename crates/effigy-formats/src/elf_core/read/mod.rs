@@ -14,16 +14,20 @@ mod threads;
 
 use std::sync::Arc;
 
+use bstr::BString;
 use effigy_process::{Address, AddressRange, Architecture, ByteOrder, Memory, NotRead, Protection};
 
 pub(crate) use self::cursor::{Cursor, Shape};
-pub(crate) use self::headers::{FileHeader, ProgramHeader};
+pub(crate) use self::headers::{FileHeader, ProgramHeader, RawSegment};
 pub use self::notes::{Note, Notes};
 use super::layout;
 pub use super::layout::Class;
 use crate::MemoryMap;
 use crate::memory::Found;
 use crate::source::{Buffered, SharedSource, Source};
+
+/// Where files are mapped, by rising address, and their paths.
+pub(crate) type MappedFiles = Vec<(AddressRange, BString)>;
 
 /// Why a core cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -178,6 +182,21 @@ impl Core {
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// The program headers of memory and notes, as they lie in the file.
+    pub(crate) fn raw_segments(&self) -> Result<Vec<RawSegment>, CoreError> {
+        let table = self.header.program_headers(&*self.file)?;
+        Ok(table.headers.iter().filter_map(RawSegment::new).collect())
+    }
+
+    /// Where in the file `NT_FILE` lies, and what it lists; `None` when there is none.
+    pub(crate) fn mapped_files(&self) -> Result<Option<(u64, MappedFiles)>, CoreError> {
+        let is_list = |note: &Note| note.kind == layout::note::FILE && matches!(&note.owner[..], b"CORE" | b"");
+        let Some(note) = self.notes().filter_map(Result::ok).find(is_list) else { return Ok(None) };
+        // What is wrong with the list itself was told before.
+        let files = files::table(self.header.shape, &note.description()?).unwrap_or_default();
+        Ok(Some((note.offset, files.into_iter().map(|mapped| (mapped.range, mapped.path)).collect())))
     }
 
     /// Its memory, by address.

@@ -33,6 +33,8 @@ pub(crate) struct Read {
     pub(crate) process: Process,
     pub(crate) parts: Vec<Part>,
     pub(crate) attachments: Vec<(Attachment, u64)>,
+    /// MINIDUMP_TYPE bits, which effigy's own cores have; 0 for others.
+    pub(crate) minidump_type: u64,
 }
 
 impl Core {
@@ -67,8 +69,8 @@ impl Core {
             process.identity.executable = main.path.clone();
             process.identity.build_id = main.build_id.clone();
         }
-        let attachments = collected.complete_own(&mut process, warnings);
-        Read { process, parts, attachments }
+        let (attachments, minidump_type) = collected.complete_own(&mut process, warnings);
+        Read { process, parts, attachments, minidump_type }
     }
 
     fn collect(&self, warnings: &mut Vec<Warning>) -> (Collected, Vec<Part>) {
@@ -158,7 +160,7 @@ impl Collected {
     fn complete(&self, core: &Core, process: &mut Process, warnings: &mut Vec<Warning>) {
         process.threads = self.threads.finish();
         if process.threads.is_empty() {
-            warnings.push(Warning::new("the core has no threads (no NT_PRSTATUS note)"));
+            warnings.push(Warning::remark("the core has no threads (no NT_PRSTATUS note)"));
         }
         process.selected = process.threads.first().map(|thread| thread.id);
         let info = self.signal.as_deref().and_then(|bytes| info::signal(core.header.shape, bytes));
@@ -182,7 +184,7 @@ impl Collected {
     }
 
     /// What effigy's own notes say.
-    fn complete_own(&self, process: &mut Process, warnings: &mut Vec<Warning>) -> Vec<(Attachment, u64)> {
+    fn complete_own(&self, process: &mut Process, warnings: &mut Vec<Warning>) -> (Vec<(Attachment, u64)>, u64) {
         let bytes = |kind| BString::from(self.own(kind).unwrap_or_default());
         let files = &mut process.files;
         files.status = bytes(effigy::STATUS);
@@ -198,10 +200,10 @@ impl Collected {
         process.comment = text(effigy::COMMENT).unwrap_or_default();
         let known = |kind| Ok::<_, CoreError>(text(kind));
         let selected = process.selected;
-        facts::complete(known(effigy::FACTS), known(effigy::GAPS), process, warnings);
+        let minidump_type = facts::complete(known(effigy::FACTS), known(effigy::GAPS), process, warnings);
         process.selected = selected;
         let attached = text(effigy::ATTACHMENTS).map(|text| facts::attachments(&text)).transpose();
-        or_warn(attached, warnings).unwrap_or_default()
+        (or_warn(attached, warnings).unwrap_or_default(), minidump_type.unwrap_or(0))
     }
 }
 

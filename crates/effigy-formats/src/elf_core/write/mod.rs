@@ -14,12 +14,14 @@ mod thread_notes;
 
 use std::io::{self, BufWriter, Write};
 
+use effigy_process::{Address, ByteOrder};
+
 use crate::{Contents, WriteError};
 
 use self::header::Headers;
 use self::notes::Notes;
 use self::segments::segments;
-use super::layout::Class;
+use super::layout::{Class, machine};
 
 /// Bytes that are gathered before they go to the output.
 const BUFFER: usize = 128 << 10;
@@ -54,6 +56,7 @@ pub fn write_prologue(contents: &Contents<'_>, data_offset: u64, out: &mut dyn W
 
 /// Counts and measures.
 fn plan(contents: &Contents<'_>) -> Result<Headers, WriteError> {
+    check(contents)?;
     let mut notes = Notes::measuring();
     all_notes(contents, 0, &mut notes)?;
     let headers = Headers {
@@ -63,6 +66,22 @@ fn plan(contents: &Contents<'_>) -> Result<Headers, WriteError> {
     };
     headers.check(contents.extents.bytes())?;
     Ok(headers)
+}
+
+/// Whether a core can say what is to be in it.
+fn check(contents: &Contents<'_>) -> Result<(), WriteError> {
+    let (architecture, byte_order) = (contents.process.architecture, contents.process.byte_order);
+    // Numbers are written with the lowest byte first, as all of these have it.
+    if machine(architecture).0 == 0 || byte_order != ByteOrder::Little {
+        return Err(WriteError::NoCore { architecture, byte_order });
+    }
+    let limit = Address(1 << 32);
+    let regions = contents.process.regions.iter().map(|region| region.range);
+    let wide = || contents.extents.iter().map(|extent| extent.range).chain(regions).find(|range| range.end() > limit);
+    match Class::of(architecture) {
+        Class::Elf32 => wide().map_or(Ok(()), |range| Err(WriteError::Address { address: range.start() })),
+        Class::Elf64 => Ok(()),
+    }
 }
 
 /// The notes in the kernel's order (`fill_note_info`, fs/binfmt_elf.c): the thread that a debugger is to show first,

@@ -13,7 +13,7 @@ use crate::{Attachment, Contents};
 /// All of them. `data_offset` is where in the file the memory begins.
 pub(super) fn write(contents: &Contents<'_>, data_offset: u64, notes: &mut Notes<'_>) -> io::Result<()> {
     let process = contents.process;
-    let facts = Facts::new(process);
+    let facts = Facts::new(process, contents.minidump_type);
     notes.stream(OWNER_EFFIGY, effigy::FACTS, |out| json(&facts, out))?;
     notes.stream(OWNER_EFFIGY, effigy::GAPS, |out| json(&contents.gaps, out))?;
     if !contents.attachments.is_empty() {

@@ -6,7 +6,7 @@ use super::{Dump, ReadError};
 use crate::MemoryMap;
 use crate::memory::Found;
 use crate::minidump::layout::{
-    Memory64Header, MemoryDescriptor, MemoryDescriptor64, MemoryInfo, MemoryInfoHeader, memory, stream,
+    self, Header, Memory64Header, MemoryDescriptor, MemoryDescriptor64, MemoryInfo, MemoryInfoHeader, memory, stream,
 };
 
 impl Dump {
@@ -24,17 +24,34 @@ impl Dump {
         let missing = found.missing;
         // Some dumps hold stacks nowhere else. What is wrong with the list of threads, or of regions, is told when those
         // are asked for; the memory can be read all the same.
-        add_all(&mut found, self.raw_threads().unwrap_or_default().iter().map(|thread| thread.stack));
+        add_all(&mut found, Self::placed_stacks(&self.raw_threads().unwrap_or_default()));
         found.missing = missing;
         Ok(found.finish(self.regions().unwrap_or_default()))
     }
 
-    fn collect_wide(&self, found: &mut Found) -> Result<(), ReadError> {
+    /// The stacks that a list of threads gives a place to. Windows gives those of a full dump a length, and the offset 0,
+    /// where the header is: they are among the memory.
+    pub(in crate::minidump) fn placed_stacks(threads: &[layout::Thread]) -> impl Iterator<Item = MemoryDescriptor> {
+        let is_placed = |stack: &MemoryDescriptor| stack.location.rva.get() as usize >= size_of::<Header>();
+        threads.iter().map(|thread| thread.stack).filter(is_placed)
+    }
+
+    /// The lists of memory as they lie in the file; a damaged one is left out.
+    pub(in crate::minidump) fn memory_lists(&self) -> (Vec<MemoryDescriptor>, Option<WideList>) {
+        let narrow = || self.block(stream::MEMORY_LIST).ok().flatten()?.counted("the list of memory").ok();
+        (narrow().unwrap_or_default(), self.wide_list().ok().flatten())
+    }
+
+    fn wide_list(&self) -> Result<Option<WideList>, ReadError> {
         let what = "the list of memory";
-        let Some(block) = self.block(stream::MEMORY64_LIST)? else { return Ok(()) };
+        let Some(block) = self.block(stream::MEMORY64_LIST)? else { return Ok(None) };
         let header: Memory64Header = block.record(0, what)?;
-        let entries: Vec<MemoryDescriptor64> =
-            block.records(size_of::<Memory64Header>() as u64, header.count.get(), what)?;
+        let entries = block.records(size_of::<Memory64Header>() as u64, header.count.get(), what)?;
+        Ok(Some((header, entries)))
+    }
+
+    fn collect_wide(&self, found: &mut Found) -> Result<(), ReadError> {
+        let Some((header, entries)) = self.wide_list()? else { return Ok(()) };
         let mut at = header.base.get();
         for entry in entries {
             found.add(entry.start.get(), at, entry.size.get());
@@ -65,6 +82,9 @@ impl Dump {
         block.sized(head, size_of::<MemoryInfo>(), what).map(Some)
     }
 }
+
+/// Head and entries of a Memory64List.
+type WideList = (Memory64Header, Vec<MemoryDescriptor64>);
 
 fn add_all(found: &mut Found, descriptors: impl Iterator<Item = MemoryDescriptor>) {
     for descriptor in descriptors {

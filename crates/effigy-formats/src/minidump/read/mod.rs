@@ -8,6 +8,7 @@ mod context;
 mod error;
 mod fields;
 mod handles;
+mod listing;
 mod memory;
 mod misc_info;
 mod modules;
@@ -28,11 +29,13 @@ use effigy_process::{Address, ThreadId};
 use zerocopy::little_endian::{U16, U32};
 
 pub use self::error::ReadError;
+pub(crate) use self::listing::{Listed, Stream};
 pub use self::misc_info::ProcessKey;
 pub use self::modules::{Module, ModuleIdentity};
 pub use self::notes::ThreadNotes;
 use self::source::{Block, Budget, utf16};
 pub use self::threads::{Context, Thread};
+pub use self::wow64::layer_state;
 use crate::source::SharedSource;
 
 use super::layout::{self, Directory, Header, PLATFORM_WIN32_NT, SystemInfo, flag, stream};
@@ -44,8 +47,8 @@ const MOST_EXCEPTIONS: usize = 65_536;
 #[derive(Clone, Debug)]
 pub struct Dump {
     file: Block,
-    header: Header,
-    directory: Arc<[Directory]>,
+    pub(in crate::minidump) header: Header,
+    pub(in crate::minidump) directory: Arc<[Directory]>,
     architecture: Option<u16>,
 }
 
@@ -93,6 +96,12 @@ impl Dump {
         let mut dump = Self { file, header, directory: directory.into(), architecture: None };
         dump.architecture = dump.read_architecture();
         Ok(dump)
+    }
+
+    /// The bytes of its file.
+    #[must_use]
+    pub fn source(&self) -> &SharedSource {
+        self.file.source()
     }
 
     /// MINIDUMP_TYPE bits: what the dump says it holds.

@@ -59,7 +59,7 @@ impl Dump {
         if process.architecture == Architecture::X86_64 && wow64::is_wow64(&process.modules) {
             see_32_bits(&mut process, memory, warnings);
         }
-        facts::complete(self.facts(), self.soft_errors(), &mut process, warnings);
+        let _ = facts::complete(self.facts(), self.soft_errors(), &mut process, warnings);
         process
     }
 
@@ -289,7 +289,7 @@ fn see_32_bits(process: &mut Process, memory: &MemoryMap, warnings: &mut Vec<War
     let found: Vec<_> = process.threads.iter().map(|thread| wow64::registers(memory, block(thread)?)).collect();
     if found.iter().all(Option::is_none) {
         let text = "the process is a 32-bit one, but its own registers are not in the dump; those of the layer that runs it are shown";
-        warnings.push(Warning::new(text));
+        warnings.push(Warning::remark(text));
         return;
     }
     process.architecture = Architecture::X86;
@@ -300,5 +300,5 @@ fn see_32_bits(process: &mut Process, memory: &MemoryMap, warnings: &mut Vec<War
     process.modules.retain(|module| !wow64::belongs_to_layer(memory, module));
     let layer = before - process.modules.len();
     let text = format!("a 32-bit process on 64-bit Windows: {layer} modules of the layer that runs it are left out");
-    warnings.push(Warning::new(text));
+    warnings.push(Warning::remark(text));
 }

@@ -60,7 +60,7 @@ impl Dump {
     }
 
     /// The list of threads as it lies in the file.
-    pub(super) fn raw_threads(&self) -> Result<Vec<layout::Thread>, ReadError> {
+    pub(in crate::minidump) fn raw_threads(&self) -> Result<Vec<layout::Thread>, ReadError> {
         self.block(stream::THREAD_LIST)?.map_or(Ok(Vec::new()), |block| block.counted("the list of threads"))
     }
 

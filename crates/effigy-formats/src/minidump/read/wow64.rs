@@ -4,7 +4,7 @@
 //! The second slot of a thread's local storage, in its 64-bit environment block, leads to the layer's state of the
 //! thread: `WOW64_CPURESERVED` of ntpsapi.h, two 16-bit numbers, then a CONTEXT.
 
-use effigy_process::{Address, Memory, Module, Registers};
+use effigy_process::{Address, AddressRange, Memory, Module, Registers};
 
 use super::context;
 use crate::MemoryMap;
@@ -25,13 +25,22 @@ pub(super) fn is_wow64(modules: &[Module]) -> bool {
     modules.iter().any(|module| module.name().eq_ignore_ascii_case(LAYER[0]))
 }
 
+/// Where the layer keeps the state of a thread with its environment block at `environment`: first the slot that leads to
+/// it, then the state, its CONTEXT included. Without these a dump does not show the process's own registers.
+#[must_use]
+pub fn layer_state(memory: &dyn Memory, environment: Address) -> Option<[AddressRange; 2]> {
+    let at = environment.checked_add(SLOT)?;
+    let mut slot = [0; 8];
+    memory.read_exact(at, &mut slot).ok()?;
+    let state = Address(u64::from_le_bytes(slot));
+    Some([AddressRange::sized(at, 8), AddressRange::sized(state, HEAD + size_of::<X86>() as u64)])
+}
+
 /// The registers that the process itself had in a thread with its environment block at `environment`.
 pub(super) fn registers(memory: &MemoryMap, environment: Address) -> Option<Registers> {
-    let number = |at: Address, bytes: &mut [u8]| memory.read_exact(at, bytes).ok();
-    let mut slot = [0; 8];
-    number(environment.checked_add(SLOT)?, &mut slot)?;
+    let [_, state] = layer_state(memory, environment)?;
     let mut bytes = [0; size_of::<X86>()];
-    number(Address(u64::from_le_bytes(slot)).checked_add(HEAD)?, &mut bytes)?;
+    memory.read_exact(state.start().checked_add(HEAD)?, &mut bytes).ok()?;
     let flags = u32::from_le_bytes(*bytes.first_chunk()?);
     (flags & flag::X86 != 0).then(|| context::registers(processor::X86, &bytes, None)).flatten()
 }

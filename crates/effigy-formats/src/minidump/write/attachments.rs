@@ -2,22 +2,25 @@
 
 use serde::Serializer;
 
-use super::Scene;
 use super::output::Output;
 use crate::facts::AttachmentEntry;
 use crate::{Contents, WriteError};
 
 /// Writes the list as a JSON array. Its length must not depend on where the files lie, so spaces follow it, as many as
 /// it is shorter than with offsets of the greatest length.
-pub(super) fn write(scene: &Scene<'_>, out: &mut Output<'_>) -> Result<Option<u64>, WriteError> {
-    if scene.contents.attachments.is_empty() {
+pub(in crate::minidump) fn write(
+    contents: &Contents<'_>,
+    data_offset: u64,
+    out: &mut Output<'_>,
+) -> Result<Option<u64>, WriteError> {
+    if contents.attachments.is_empty() {
         return Ok(None);
     }
     let mut longest = Output::measuring();
-    write_entries(scene.contents, u64::MAX, &mut longest)?;
+    write_entries(contents, u64::MAX, &mut longest)?;
 
     let start = out.position();
-    write_entries(scene.contents, scene.data_offset.saturating_add(scene.contents.extents.bytes()), out)?;
+    write_entries(contents, data_offset.saturating_add(contents.extents.bytes()), out)?;
     let length = out.position() - start;
     out.fill(longest.position().saturating_sub(length), b' ')?;
     Ok(Some(longest.position()))

@@ -3,19 +3,19 @@
 //! One file a stream. [`STREAMS`] is the table of them, in the order in which they lie in the file; the list of memory is
 //! last, as readers that recover cut-off dumps expect it near the memory.
 
-mod attachments;
+pub(super) mod attachments;
 mod comment;
 mod context;
 mod exception;
 mod facts;
 mod handles;
 mod memory_info;
-mod memory_list;
+pub(super) mod memory_list;
 mod misc_info;
 mod modules;
-mod output;
+pub(super) mod output;
 mod register_notes;
-mod soft_errors;
+pub(super) mod soft_errors;
 mod stacks;
 mod system_info;
 mod text;
@@ -74,10 +74,10 @@ const STREAMS: &[(u32, WriteStream)] = &[
     (stream::LINUX_PROC_STAT, |scene, out| text::write(&scene.process.files.stat, out)),
     (stream::LINUX_PROC_UPTIME, |scene, out| text::write(&scene.process.files.uptime, out)),
     (stream::MOZ_LINUX_LIMITS, |scene, out| text::write(&scene.process.files.limits, out)),
-    (stream::MOZ_SOFT_ERRORS, soft_errors::write),
+    (stream::MOZ_SOFT_ERRORS, |scene, out| soft_errors::write(scene.contents, out)),
     (stream::EFFIGY_FACTS, facts::write),
     (stream::EFFIGY_REGISTER_NOTES, register_notes::write),
-    (stream::EFFIGY_ATTACHMENTS, attachments::write),
+    (stream::EFFIGY_ATTACHMENTS, |scene, out| attachments::write(scene.contents, scene.data_offset, out)),
 ];
 
 /// See [`Format::prologue_size`](crate::Format::prologue_size).
@@ -133,9 +133,13 @@ fn write(scene: &Scene<'_>, directory: &[Directory], out: &mut Output<'_>) -> Re
     out.fill(room as u64 - out.position(), 0)?;
 
     let memory_list: (u32, WriteStream) = if memory_list::is_narrow(scene.contents) {
-        (stream::MEMORY_LIST, memory_list::write_narrow)
+        (stream::MEMORY_LIST, |scene, out| {
+            memory_list::write_narrow(scene.contents, scene.stacks.range_count(), scene.data_offset, out)
+        })
     } else {
-        (stream::MEMORY64_LIST, memory_list::write_wide)
+        (stream::MEMORY64_LIST, |scene, out| {
+            memory_list::write_wide(scene.contents, scene.stacks.range_count(), scene.data_offset, out)
+        })
     };
     let mut found = Vec::new();
     for (kind, write) in STREAMS.iter().chain([&memory_list]) {
@@ -173,7 +177,7 @@ impl<'a> Scene<'a> {
 }
 
 /// A block of the file.
-fn location(start: u64, size: u64) -> Location {
+pub(super) fn location(start: u64, size: u64) -> Location {
     Location { size: narrow(size).into(), rva: narrow(start).into() }
 }
 

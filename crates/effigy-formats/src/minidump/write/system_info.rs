@@ -54,6 +54,8 @@ fn version_text(process: &Process) -> String {
         Architecture::Aarch64 => "aarch64",
         _ => "x86_64",
     };
+    // Cores of others do not tell; a system with no name at all is none to some readers.
+    let name = if name.is_empty() { "Linux" } else { name };
     format!("{name} {release} {version} {machine}")
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::source::FileSource;
 
 /// The shared collection of dumps, which lies beside the checkout where it is there at all.
-pub(super) fn corpus() -> Option<PathBuf> {
+pub(crate) fn corpus() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
     let path = std::env::var_os("EFFIGY_CORPUS").map_or(beside, PathBuf::from);
     if !path.is_dir() {
@@ -18,7 +18,7 @@ pub(super) fn corpus() -> Option<PathBuf> {
 }
 
 /// The dumps of the index: path and description.
-pub(super) fn index(corpus: &Path) -> Vec<(String, String)> {
+pub(crate) fn index(corpus: &Path) -> Vec<(String, String)> {
     let text = std::fs::read_to_string(corpus.join("INDEX.tsv")).unwrap();
     let rows = text.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>());
     let dumps = rows.filter(|row| row[4].starts_with("minidump ") || row[4].starts_with("ELF core "));

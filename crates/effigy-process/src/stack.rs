@@ -3,7 +3,7 @@
 //! Not "from the stack pointer to the end of the mapping": the kernel merges a stack's mapping with its neighbours,
 //! and a goroutine's stack lies in the middle of a heap.
 
-use effigy_process::{Address, AddressRange, Protection, Region, Registers, note};
+use crate::{Address, AddressRange, Protection, Region, Registers, note};
 
 /// Longest part of a stack that is taken, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -12,18 +12,21 @@ const ABOVE_CONTROL_BLOCK: u64 = 4096;
 /// How far below a stack's mapping an overflowed stack pointer may be, in bytes.
 const OVERFLOW: u64 = 1 << 20;
 
-/// The part of the stack that is in use, page aligned; `None` when the stack pointer leads nowhere.
-pub(super) fn used_part(registers: &Registers, regions: &[Region]) -> Option<AddressRange> {
+/// The part of the stack that is in use, aligned to pages of `page` bytes, a power of two, as far as its region is; `None`
+/// when the stack pointer leads nowhere. `regions` are by rising address.
+#[must_use]
+pub fn used_part(registers: &Registers, regions: &[Region], page: u64) -> Option<AddressRange> {
     let pointer = registers.general()?.stack_pointer()?;
-    above(pointer.saturating_sub(registers.architecture.red_zone()), control_block(registers), regions)
+    above(pointer.saturating_sub(registers.architecture.red_zone()), control_block(registers), regions, page)
 }
 
 /// The same from a stack pointer alone, for a thread whose registers cannot be had.
-pub(super) fn above_pointer(pointer: Address, regions: &[Region]) -> Option<AddressRange> {
-    above(pointer, None, regions)
+#[must_use]
+pub fn above_pointer(pointer: Address, regions: &[Region], page: u64) -> Option<AddressRange> {
+    above(pointer, None, regions, page)
 }
 
-fn above(pointer: Address, control_block: Option<Address>, regions: &[Region]) -> Option<AddressRange> {
+fn above(pointer: Address, control_block: Option<Address>, regions: &[Region], page: u64) -> Option<AddressRange> {
     let region = stack_region(regions, pointer)?;
     let start = pointer.max(region.range.start());
     let mut end = region.range.end().min(start.saturating_add(LONGEST));
@@ -34,8 +37,10 @@ fn above(pointer: Address, control_block: Option<Address>, regions: &[Region]) -
         // The C library puts the control block at the top of the stacks that it allocates.
         end = end.min(block.saturating_add(ABOVE_CONTROL_BLOCK));
     }
-    let page = rustix::param::page_size() as u64;
-    Some(AddressRange::new(start.page_floor(page), end.page_ceil(page).min(region.range.end())))
+    Some(AddressRange::new(
+        start.page_floor(page).max(region.range.start()),
+        end.page_ceil(page).min(region.range.end()),
+    ))
 }
 
 /// The mapping that holds the stack pointer, or when that has run off the stack's end, the one just above it.
@@ -67,7 +72,7 @@ fn control_block(registers: &Registers) -> Option<Address> {
 
 #[cfg(test)]
 mod tests {
-    use effigy_process::{Architecture, CompactBytes, Device, RegionFlags, RegisterSet, Sharing};
+    use crate::{Architecture, CompactBytes, Device, RegionFlags, RegisterSet, Sharing};
 
     use super::*;
 
@@ -102,22 +107,22 @@ mod tests {
     #[test]
     fn a_stack_merged_with_its_neighbour_ends_at_the_control_block() {
         let regions = [region(0x10_0000, 0x4000_0000, RW)];
-        let part = used_part(&registers(0x20_0100, 0x20_3700), &regions).unwrap();
+        let part = used_part(&registers(0x20_0100, 0x20_3700), &regions, 4096).unwrap();
         assert_eq!(part, AddressRange::new(Address(0x20_0000), Address(0x20_5000)));
     }
 
     #[test]
     fn without_a_control_block_the_part_is_bounded() {
         let regions = [region(0x10_0000, 0x4000_0000, RW)];
-        let part = used_part(&registers(0x20_0100, 0), &regions).unwrap();
+        let part = used_part(&registers(0x20_0100, 0), &regions, 4096).unwrap();
         assert!(part.size() <= LONGEST + 0x2000);
     }
 
     #[test]
     fn an_overflowed_stack_is_found_above_its_guard() {
         let regions = [region(0x1000, 0x2000, Protection::empty()), region(0x2000, 0x4000, RW)];
-        let part = used_part(&registers(0x1f00, 0), &regions).unwrap();
+        let part = used_part(&registers(0x1f00, 0), &regions, 4096).unwrap();
         assert_eq!(part, AddressRange::new(Address(0x2000), Address(0x4000)));
-        assert_eq!(used_part(&registers(0x9000_0000, 0), &regions), None);
+        assert_eq!(used_part(&registers(0x9000_0000, 0), &regions, 4096), None);
     }
 }
