@@ -158,7 +158,7 @@ impl Subject {
     /// Whether what lies between the listed regions is free. A core that a debugger wrote may leave regions out.
     pub(crate) fn lists_all(&self) -> bool {
         self.dump().is_none_or(|dump| match dump.kind {
-            DumpKind::ElfCore => dump.parts.iter().any(|part| part.owner == "effigy"),
+            DumpKind::ElfCore => dump.parts.iter().any(|part| part.owner == "EFFIGY"),
             _ => !dump.process.regions.is_empty(),
         })
     }

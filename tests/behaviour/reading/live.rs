@@ -1,7 +1,7 @@
 //! Running processes: seen without a stop, or with one for as long as registers take.
 
 use super::{json, list, number, read, text};
-use crate::harness::{Plan, State, Tolerance, dump_core};
+use crate::harness::{Plan, State, Tolerance, dump_core, dump_with};
 
 #[test]
 fn a_process_is_seen_without_being_stopped() {
@@ -101,4 +101,19 @@ fn a_register_is_an_address() {
     assert_eq!(text.lines().count(), 32, "{text}");
     // Where the call in which it sleeps returns to.
     assert!(text.contains(" plain+0x") || text.contains(" libc.so"), "{text}");
+}
+
+/// What lies between the regions of effigy's own dumps is free, as effigy lists them all.
+#[test]
+fn what_is_free_is_known_of_our_own_dumps() {
+    let target = Plan::c("plain").start();
+    for name in ["dump.core", "dump.dmp"] {
+        let (run, dump) = dump_with(&target, name, &[], Tolerance::STRICT);
+        run.expect(0);
+        let dump = dump.unwrap();
+        let answer = json(["regions".as_ref(), "--summary".as_ref(), "--json".as_ref(), dump.path.as_os_str()]);
+        let usages = answer["summary"]["by_usage"].as_array().unwrap();
+        let has = |name: &str| usages.iter().any(|usage| usage["key"] == name);
+        assert!(has("free") && !has("not_listed"), "{name}: {usages:?}");
+    }
 }
