@@ -126,17 +126,30 @@ impl State {
                 .signals
                 .iter()
                 .filter(|(_, lines)| !born(lines))
-                .map(|(tid, lines)| (*tid, lines.clone()))
+                .map(|(tid, lines)| (*tid, as_told(lines, tolerance)))
                 .collect();
             let now: BTreeMap<_, _> = after
                 .signals
                 .iter()
                 .filter(|(tid, _)| settled.contains_key(tid))
-                .map(|(tid, lines)| (*tid, lines.clone()))
+                .map(|(tid, lines)| (*tid, as_told(lines, tolerance)))
                 .collect();
             note(wrong, "signals", &settled, &now);
         }
     }
+}
+
+/// What a thread's masks of signals say. The end of a child of the target's own may be on its way to it at any moment.
+fn as_told(lines: &[String], tolerance: Tolerance) -> Vec<String> {
+    const CHILD: u64 = 1 << (libc::SIGCHLD - 1);
+    let without_child = |line: &String| match line.split_once(' ') {
+        Some((name @ ("SigPnd" | "ShdPnd"), mask)) if tolerance.children => {
+            let mask = u64::from_str_radix(mask, 16).unwrap_or(u64::MAX);
+            format!("{name} {:016x}", mask & !CHILD)
+        }
+        _ => line.clone(),
+    };
+    lines.iter().map(without_child).collect()
 }
 
 /// A running thread is seen as R or S by turns, and as D while it waits for a lock of the kernel.
