@@ -58,6 +58,9 @@ pub(crate) fn command(workspace: &Workspace, target: &str, seconds: u64) -> Resu
         let seed = seeds.join(index.to_string());
         fs::copy(&file, &seed).with_context(|| format!("cannot copy {}", file.display()))?;
     }
+    // The same versions as the workspace's, so that what is fuzzed is what is built; cargo adds the fuzzer's own.
+    let (lock, own) = (workspace.root().join("Cargo.lock"), workspace.root().join("fuzz/Cargo.lock"));
+    fs::copy(&lock, &own).with_context(|| format!("cannot copy {}", lock.display()))?;
     let mut command = cargo();
     // effigy has no unsafe code in its readers: what an address sanitizer would find, the checks of safe code find.
     command.args(["fuzz", "run", "--fuzz-dir", "fuzz", "--sanitizer", "none", "--target-dir"]);
