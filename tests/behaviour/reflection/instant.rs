@@ -258,10 +258,26 @@ fn counters_without_pagemap_scan() {
 // Ten thousand dumps, of fresh targets after each hundred: 5,000 of counters, 2,500 of trees, 2,500 of moving memory. 4,800
 // of them live, 3,500 of clones, 1,700 of stopped targets.
 
+// In three parts, as together they take longer than a test may.
+
 #[test]
-fn heavy_counters_live() {
+fn heavy_counters_live_1() {
     if heavy() {
-        (0..12).for_each(|_| hold_counters(Mode::Live, 100));
+        (0..4).for_each(|_| hold_counters(Mode::Live, 100));
+    }
+}
+
+#[test]
+fn heavy_counters_live_2() {
+    if heavy() {
+        (0..4).for_each(|_| hold_counters(Mode::Live, 100));
+    }
+}
+
+#[test]
+fn heavy_counters_live_3() {
+    if heavy() {
+        (0..4).for_each(|_| hold_counters(Mode::Live, 100));
     }
 }
 
