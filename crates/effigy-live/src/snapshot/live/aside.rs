@@ -140,6 +140,13 @@ impl Precopy {
         if self.aside.ranges.is_empty() {
             return release().map_err(CopyError::Release);
         }
+        // What could not be read before is read again now.
+        for run in aside.iter().flat_map(|(_, runs)| runs) {
+            let again: Vec<u64> = self.broken.range(run.start().0..run.end().0).copied().collect();
+            again.iter().for_each(|page| {
+                self.broken.remove(page);
+            });
+        }
         let copying = Copying {
             memory: &self.memory,
             watch: &self.aside.watch,
@@ -153,13 +160,15 @@ impl Precopy {
             let Ok(answering) = answering else {
                 return (Err(Refused::new("a thread for page faults cannot be started").into()), Longest::default());
             };
+            // Should this thread fail, the other must not go on for ever.
+            let over = Over(&copying.over);
             let copied = release().map_err(CopyError::Release).and_then(|()| copying.copy_in_turn(sink));
             // Pages of which nothing is to be copied are protected, too.
             let mut waited = Longest::default();
             for range in ranges {
                 unwatch(copying.watch, *range, &mut waited);
             }
-            copying.over.store(true, Ordering::Relaxed);
+            drop(over);
             match answering.join() {
                 Ok(longest) => (copied, Longest(waited.0.max(longest.0))),
                 Err(_) => (Err(CopyError::Release(LiveError::OwnThread("faults"))), waited),
@@ -195,6 +204,15 @@ struct Copying<'a> {
     page: u64,
     rest: Mutex<Rest>,
     over: AtomicBool,
+}
+
+/// Ends the answering, however the copying ends.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Copying<'_> {
