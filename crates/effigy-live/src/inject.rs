@@ -13,6 +13,9 @@ pub const READ_ERROR: &str = "read-error";
 pub const READ_HANGS: &str = "read-hangs";
 /// Sleep 20 ms before each chunk of memory, so that a test can act in the middle of a dump.
 pub const SLOW_READ: &str = "slow-read";
+/// Hold every read of the target's memory for as long as the file that `EFFIGY_FAULT_HOLD` names exists, so that a test
+/// decides how long a dump takes, on however slow a machine.
+pub const HOLD_READS: &str = "hold-reads";
 /// Panic on the tracer thread while the target is stopped.
 pub const TRACER_PANIC: &str = "tracer-panic";
 /// Panic on the thread that writes the dump while the target is stopped.
@@ -63,6 +66,17 @@ pub fn counted_steps() -> Option<u64> {
     #[cfg(not(feature = "fault-injection"))]
     {
         None
+    }
+}
+
+/// Returns when reads are not, or no longer, to be held ([`HOLD_READS`]).
+pub(crate) fn hold_reads() {
+    if hit(HOLD_READS)
+        && let Some(path) = std::env::var_os("EFFIGY_FAULT_HOLD")
+    {
+        while std::path::Path::new(&path).exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 }
 

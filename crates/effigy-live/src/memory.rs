@@ -176,6 +176,7 @@ impl LiveMemory {
         if inject::hit(inject::READ_HANGS) {
             std::thread::sleep(Duration::from_secs(600));
         }
+        inject::hold_reads();
         if inject::hit(inject::SLOW_READ) {
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -89,10 +89,10 @@ fn expect_skipped(run: &Run, dir: &Path) {
     assert!(said || !run.stderr.is_empty(), "no reason is given");
 }
 
-/// A run with `-r` that takes seconds, of a clone.
-fn slow_clone(target: &Target, path: &Path, arguments: &[&str]) -> Effigy {
+/// A run with `-r` of a clone, whose memory is not read while the file `hold` exists.
+fn held_clone(target: &Target, hold: &Path, path: &Path, arguments: &[&str]) -> Effigy {
     let run = effigy(["dump", &target.pid_text(), "-r", "--json", "-o"]).arg(path).args(arguments);
-    run.env("EFFIGY_FAULT", "no-userfaultfd,slow-read").within(120)
+    run.env("EFFIGY_FAULT", "no-userfaultfd,hold-reads").env("EFFIGY_FAULT_HOLD", hold.to_str().unwrap()).within(120)
 }
 
 /// Waits until the target has so many clones.
@@ -112,19 +112,22 @@ fn number_of_clones() {
     let (dir, target) = (scratch(), Plan::c("big").args(["-m", "96", "-t", "3"]).start());
     let before = State::of(target.pid);
     let path = |name: &str| dir.path().join(name);
-    let first = slow_clone(&target, &path("first.core"), &[]).start();
+    let hold = path("hold");
+    std::fs::write(&hold, "").unwrap();
+    let first = held_clone(&target, &hold, &path("first.core"), &[]).start();
     await_clones(&target, 1);
     let empty = scratch();
     for limit in [&[][..], &["--clones", "1"]] {
         let arguments = [&["--avoid-outage"], limit].concat();
-        expect_skipped(&slow_clone(&target, &empty.path().join("a.core"), &arguments).run(), empty.path());
+        expect_skipped(&held_clone(&target, &hold, &empty.path().join("a.core"), &arguments).run(), empty.path());
     }
-    let second = slow_clone(&target, &path("second.core"), &["--clones", "2"]).start();
+    let second = held_clone(&target, &hold, &path("second.core"), &["--clones", "2"]).start();
     await_clones(&target, 2);
     let quick = effigy(["dump", &target.pid_text(), "-r", "--json", "-o"]).arg(path("third.core"));
     let json = quick.env("EFFIGY_FAULT", "no-userfaultfd").run().expect(0).json();
     assert_eq!(json["snapshot"], "stop", "{}", json["snapshot_reason"]);
     assert_ne!(json["snapshot_reason"], "");
+    std::fs::remove_file(&hold).unwrap();
     for (run, name) in [(first, "first.core"), (second, "second.core")] {
         assert_eq!(run.wait().expect(0).json()["snapshot"], "clone");
         verify(&Dump::open(&path(name)), &target.markers);
@@ -136,15 +139,18 @@ fn number_of_clones() {
 /// Five at once, and not six.
 #[test]
 fn five_clones() {
-    let (dir, target) = (scratch(), Plan::c("big").args(["-m", "400", "-t", "3"]).start());
+    let (dir, target) = (scratch(), Plan::c("big").args(["-m", "96", "-t", "3"]).start());
     let before = State::of(target.pid);
-    let runs: Vec<_> = (0..5)
-        .map(|number| slow_clone(&target, &dir.path().join(format!("{number}.core")), &["--clones", "5"]).start())
-        .collect();
+    let hold = dir.path().join("hold");
+    std::fs::write(&hold, "").unwrap();
+    let clone = |path: &Path, arguments: &[&str]| held_clone(&target, &hold, path, arguments);
+    let runs: Vec<_> =
+        (0..5).map(|number| clone(&dir.path().join(format!("{number}.core")), &["--clones", "5"]).start()).collect();
     await_clones(&target, 5);
     let empty = scratch();
-    let sixth = slow_clone(&target, &empty.path().join("a.core"), &["--clones", "5", "--avoid-outage"]).run();
+    let sixth = clone(&empty.path().join("a.core"), &["--clones", "5", "--avoid-outage"]).run();
     expect_skipped(&sixth, empty.path());
+    std::fs::remove_file(&hold).unwrap();
     for (number, run) in runs.into_iter().enumerate() {
         assert_eq!(run.wait().expect(0).json()["snapshot"], "clone");
         verify(&Dump::open(&dir.path().join(format!("{number}.core"))), &target.markers);
