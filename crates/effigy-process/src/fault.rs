@@ -92,6 +92,18 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// The name of what kind of it it was, as [`FaultKind::detail`] knows it, and of a fast failure of Windows which one:
+    /// `FAST_FAIL_CORRUPT_LIST_ENTRY` (`__fastfail`, whose code is the first parameter).
+    #[must_use]
+    pub fn detail(&self) -> Option<&'static str> {
+        match (self.kind, self.parameters.first()) {
+            (FaultKind::Windows { code: names::STACK_BUFFER_OVERRUN, .. }, Some(code)) => names::fast_fail(*code),
+            (kind, _) => kind.detail(),
+        }
+    }
+}
+
 impl FaultKind {
     /// The name in capitals that programmers know it by: `SIGSEGV`, `EXCEPTION_ACCESS_VIOLATION`, `EXC_BAD_ACCESS`.
     #[must_use]
@@ -144,7 +156,7 @@ impl Serialize for Fault {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("thread", &self.thread)?;
         map.serialize_entry("name", &self.kind.name())?;
-        map.serialize_entry("detail", &self.kind.detail())?;
+        map.serialize_entry("detail", &self.detail())?;
         match self.kind {
             FaultKind::Signal { number, code } => {
                 map.serialize_entry("signal", &number)?;
@@ -177,6 +189,20 @@ mod tests {
         assert_eq!(text(FaultKind::Windows { code: 0xc000_0005, flags: 0 }), "EXCEPTION_ACCESS_VIOLATION");
         assert_eq!(text(FaultKind::Windows { code: 0xe123_4567, flags: 0 }), "exception 0xe1234567");
         assert_eq!(text(FaultKind::Mach { exception: 1, code: 1 }), "EXC_BAD_ACCESS / KERN_INVALID_ADDRESS");
+    }
+
+    #[test]
+    fn a_fast_failure_says_which() {
+        let fault = Fault {
+            thread: ThreadId(1),
+            kind: FaultKind::Windows { code: 0xc000_0409, flags: 1 },
+            address: None,
+            parameters: vec![7, 0],
+            registers: None,
+        };
+        assert_eq!(fault.detail(), Some("FAST_FAIL_FATAL_APP_EXIT"));
+        assert_eq!(Fault { parameters: vec![15], ..fault.clone() }.detail(), None);
+        assert_eq!(Fault { parameters: Vec::new(), ..fault }.detail(), None);
     }
 
     #[test]

@@ -165,7 +165,9 @@ pub(super) fn fault(subject: &Subject, fault: &Fault) -> String {
         (_, Some(pid)) => format!("{pid}.{}", fault.thread),
         (_, None) => format!("{}", fault.thread),
     };
-    let mut text = format!("({ids}): {} - {}", fault_words(fault.kind), fault.kind);
+    let further = fault.detail().filter(|_| fault.kind.detail().is_none());
+    let further = further.map(|name| format!(" / {name}")).unwrap_or_default();
+    let mut text = format!("({ids}): {} - {}{further}", fault_words(fault.kind), fault.kind);
     let at = process.thread(fault.thread).and_then(|thread| subject.registers_of(thread));
     if let Some(at) = at.and_then(|registers| registers.general()?.instruction_pointer()) {
         text = format!("{text} at {}", place(subject, at));
