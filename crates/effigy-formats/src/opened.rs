@@ -20,6 +20,8 @@ pub struct OpenedDump {
     /// What the dump says it holds, MINIDUMP_TYPE bits; 0 for cores of others than effigy,
     /// which do not say.
     pub minidump_type: u64,
+    /// What the header of the file says: that of a minidump, or of an ELF file.
+    pub header: Vec<Field>,
     /// The process.
     pub process: Process,
     /// Its memory.
@@ -107,6 +109,8 @@ pub enum FieldValue {
     Number(u64),
     /// Text.
     Text(String),
+    /// Records, each with fields of its own.
+    List(Vec<Vec<Field>>),
 }
 
 /// Something that is wrong with a dump's file, or was passed over. The rest could be read.

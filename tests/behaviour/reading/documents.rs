@@ -16,7 +16,7 @@ fn names(value: &Value, found: &mut BTreeSet<String>) {
                 found.insert(name.clone());
                 if !matches!(
                     name.as_str(),
-                    "registers" | "fields" | "capabilities" | "unread_bytes" | "only_before" | "only_after"
+                    "registers" | "fields" | "header" | "capabilities" | "unread_bytes" | "only_before" | "only_after"
                 ) {
                     names(value, found);
                 }

@@ -4,7 +4,7 @@ mod lists;
 
 use std::collections::HashSet;
 
-use effigy_formats::{DumpKind, FieldValue, OpenedDump, Part};
+use effigy_formats::{DumpKind, Field, FieldValue, OpenedDump, Part};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -12,6 +12,7 @@ use crate::cli::PlainArgs;
 use crate::exit::Exit;
 use crate::print::{self, Page};
 use crate::subject::{Look, Refused, Subject};
+use crate::words;
 
 /// Letters of a text that are printed to people; JSON has all.
 const LONGEST_TEXT: usize = 200;
@@ -42,6 +43,7 @@ struct Answer<'a> {
     /// MINIDUMP_TYPE bits; null for cores.
     minidump_type: Option<String>,
     minidump_type_names: Vec<&'static str>,
+    header: Map<String, Value>,
     parts: Vec<PartAnswer<'a>>,
 }
 
@@ -65,21 +67,27 @@ impl<'a> Answer<'a> {
             name: part.name,
             offset: part.offset,
             size: part.size,
-            fields: part.fields.iter().map(|field| (field.name.to_owned(), json_value(&field.value))).collect(),
+            fields: json_fields(&part.fields),
         };
         let is_core = dump.kind == DumpKind::ElfCore;
         Self {
             minidump_type: (!is_core).then(|| format!("{:#x}", dump.minidump_type)),
             minidump_type_names: flag_names(dump.minidump_type).map(|(_, name)| name).collect(),
+            header: json_fields(&dump.header),
             parts: dump.parts.iter().map(part).collect(),
         }
     }
+}
+
+fn json_fields(fields: &[Field]) -> Map<String, Value> {
+    fields.iter().map(|field| (field.name.to_owned(), json_value(&field.value))).collect()
 }
 
 fn json_value(value: &FieldValue) -> Value {
     match value {
         FieldValue::Number(number) => Value::from(*number),
         FieldValue::Text(text) => Value::from(text.as_str()),
+        FieldValue::List(records) => records.iter().map(|record| Value::Object(json_fields(record))).collect(),
     }
 }
 
@@ -87,15 +95,16 @@ fn text(subject: &Subject, dump: &OpenedDump, page: &mut Page) {
     let is_core = dump.kind == DumpKind::ElfCore;
     if is_core {
         page.line("----- User ELF Core Analysis");
+        page.line("ELF header:");
+        fields(&dump.header, 2, page);
         page.line(format!("NumberOfNotes   {}", dump.parts.len()));
         page.line("Notes:");
     } else {
         page.line("----- User Mini Dump Analysis");
         page.line("MINIDUMP_HEADER:");
-        page.line(format!("NumberOfStreams {}", dump.parts.len()));
-        page.line(format!("Flags           {:x}", dump.minidump_type));
+        fields(&dump.header, 2, page);
         for (bit, name) in flag_names(dump.minidump_type) {
-            page.line(format!("                {bit:04x} {name}"));
+            page.line(format!("                                  {bit:04x} {name}"));
         }
         page.line("Streams:");
     }
@@ -117,9 +126,7 @@ fn text(subject: &Subject, dump: &OpenedDump, page: &mut Page) {
                 type_number(number)
             ));
         }
-        for field in &part.fields {
-            page.line(format!("  {:<30}{}", field.name, shown(&field.value)));
-        }
+        fields(&part.fields, 2, page);
         // A directory of nothing but repetitions must not make this slow.
         if !is_core && seen.insert(part.number) {
             lists::print(dump, part, page);
@@ -132,6 +139,24 @@ fn text(subject: &Subject, dump: &OpenedDump, page: &mut Page) {
     if unknown > 0 {
         let kind = if is_core { "note" } else { "stream" };
         page.line(format!("WARNING: {unknown} {kind}s of unknown type"));
+    }
+}
+
+/// Prints fields, a line each; those of the records of a list below its name, further to the right.
+fn fields(fields: &[Field], indent: usize, page: &mut Page) {
+    let name_width = 32 - indent.min(30);
+    for field in fields {
+        let name = field.name;
+        match &field.value {
+            FieldValue::List(records) => {
+                page.line(format!("{:indent$}{name}: {}", "", records.len()));
+                for (index, record) in records.iter().enumerate() {
+                    page.line(format!("{:indent$}  [{index}]", ""));
+                    self::fields(record, indent + 4, page);
+                }
+            }
+            value => page.line(format!("{:indent$}{name:<name_width$}{}", "", shown(value))),
+        }
     }
 }
 
@@ -150,6 +175,7 @@ fn shown(value: &FieldValue) -> String {
             let more = if more > 0 { format!(" … and {more} letters more") } else { String::new() };
             format!("'{}'{more}", print::safe(shown.as_bytes()))
         }
+        FieldValue::List(records) => words::count(records.len() as u64, "record"),
     }
 }
 

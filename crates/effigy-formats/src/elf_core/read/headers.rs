@@ -8,6 +8,7 @@ use super::super::layout::{
 };
 use super::CoreError;
 use super::cursor::{Cursor, Shape};
+use crate::opened::{Field, FieldValue};
 use crate::source::Source;
 
 /// Most bytes of program headers that are read: those of a million segments.
@@ -117,6 +118,29 @@ impl FileHeader {
             program_header_count,
             section_headers,
         })
+    }
+
+    /// What it says, by the names that it has in `Elf64_Ehdr`.
+    pub(super) fn named(&self) -> Vec<Field> {
+        let class = match self.shape.class {
+            Class::Elf32 => 1,
+            Class::Elf64 => 2,
+        };
+        let order = match self.shape.order {
+            ByteOrder::Little => 1,
+            ByteOrder::Big => 2,
+        };
+        let fields: [(&str, u64); 8] = [
+            ("e_ident[EI_CLASS]", class),
+            ("e_ident[EI_DATA]", order),
+            ("e_ident[EI_OSABI]", self.system.into()),
+            ("e_type", self.kind.into()),
+            ("e_machine", self.machine.into()),
+            ("e_phoff", self.program_headers),
+            ("e_phnum", self.program_header_count.into()),
+            ("e_shoff", self.section_headers),
+        ];
+        fields.map(|(name, value)| Field { name, value: FieldValue::Number(value) }).into()
     }
 
     /// How many program headers an image has; one with too many for the ELF header has none that we want.

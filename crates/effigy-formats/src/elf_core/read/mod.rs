@@ -24,6 +24,7 @@ use super::layout;
 pub use super::layout::Class;
 use crate::MemoryMap;
 use crate::memory::Found;
+use crate::opened::Field;
 use crate::source::{Buffered, SharedSource, Source};
 
 /// Where files are mapped, by rising address, and their paths.
@@ -114,6 +115,11 @@ pub struct Segment {
 }
 
 impl Core {
+    /// What the ELF header says.
+    pub(crate) fn header_fields(&self) -> Vec<Field> {
+        self.header.named()
+    }
+
     /// Reads the headers of a core from a copy of the bytes of its file; see [`open`](Self::open).
     ///
     /// # Errors

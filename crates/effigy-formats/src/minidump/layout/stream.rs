@@ -12,6 +12,8 @@ pub(crate) const MEMORY_LIST: u32 = 5;
 pub(crate) const EXCEPTION: u32 = 6;
 /// `SystemInfoStream`.
 pub(crate) const SYSTEM_INFO: u32 = 7;
+/// `ThreadExListStream`: threads with a second stack (Itanium).
+pub(crate) const THREAD_EX_LIST: u32 = 8;
 /// `Memory64ListStream`: memory at the file's end.
 pub(crate) const MEMORY64_LIST: u32 = 9;
 /// `CommentStreamA`: text.
@@ -20,6 +22,8 @@ pub(crate) const COMMENT_A: u32 = 10;
 pub(crate) const COMMENT_W: u32 = 11;
 /// `HandleDataStream`.
 pub(crate) const HANDLE_DATA: u32 = 12;
+/// `FunctionTableStream`: unwind information of code that was made at run time.
+pub(crate) const FUNCTION_TABLE: u32 = 13;
 /// `UnloadedModuleListStream`.
 pub(crate) const UNLOADED_MODULE_LIST: u32 = 14;
 /// `MiscInfoStream`.
@@ -28,6 +32,10 @@ pub(crate) const MISC_INFO: u32 = 15;
 pub(crate) const MEMORY_INFO_LIST: u32 = 16;
 /// `ThreadInfoListStream`.
 pub(crate) const THREAD_INFO_LIST: u32 = 17;
+/// `HandleOperationListStream`: who opened and closed handles.
+pub(crate) const HANDLE_OPERATION_LIST: u32 = 18;
+/// `TokenStream`: access tokens.
+pub(crate) const TOKEN: u32 = 19;
 /// `ProcessVmCountersStream`.
 pub(crate) const PROCESS_VM_COUNTERS: u32 = 22;
 /// `ThreadNamesStream`.
@@ -51,6 +59,10 @@ pub(crate) const LINUX_MAPS: u32 = 0x4767_0009;
 pub(crate) const LINUX_PROC_STAT: u32 = 0x4767_000b;
 /// `/proc/uptime`.
 pub(crate) const LINUX_PROC_UPTIME: u32 = 0x4767_000c;
+/// `MinidumpCrashpadInfo`.
+pub(crate) const CRASHPAD_INFO: u32 = 0x4350_0001;
+/// What macOS left for its crash reporter (Mozilla).
+pub(crate) const MOZ_MACOS_CRASH_INFO: u32 = 0x4d7a_0001;
 /// `/proc/PID/limits` (Mozilla).
 pub(crate) const MOZ_LINUX_LIMITS: u32 = 0x4d7a_0003;
 /// JSON array of what the writer could not do (Mozilla).

@@ -9,7 +9,7 @@ const LONGEST_TEXT: u64 = 64 << 10;
 
 /// How a field lies in its stream.
 #[derive(Clone, Copy)]
-enum Shape {
+pub(super) enum Shape {
     /// A number of so many bytes.
     Number(u64),
     /// A GUID.
@@ -20,11 +20,21 @@ enum Shape {
     Text,
 }
 
-type Row = (&'static str, u64, Shape);
+/// A field's name, where it begins in its record, and how it lies there.
+pub(super) type Row = (&'static str, u64, Shape);
 
-const HALF: Shape = Shape::Number(4);
-const WORD: Shape = Shape::Number(8);
+pub(super) const HALF: Shape = Shape::Number(4);
+pub(super) const WORD: Shape = Shape::Number(8);
 
+/// `MINIDUMP_HEADER` behind its signature.
+const HEADER: &[Row] = &[
+    ("Version", 4, HALF),
+    ("NumberOfStreams", 8, HALF),
+    ("StreamDirectoryRva", 12, HALF),
+    ("CheckSum", 16, HALF),
+    ("TimeDateStamp", 20, HALF),
+    ("Flags", 24, WORD),
+];
 /// `MINIDUMP_FUNCTION_TABLE_STREAM`.
 const FUNCTION_TABLE: &[Row] = &[
     ("SizeOfHeader", 0, HALF),
@@ -142,24 +152,35 @@ fn rows(kind: u32) -> &'static [Row] {
 }
 
 impl Dump {
-    /// The fields of a stream of type `kind`, as many as it has.
+    /// The fields of a stream of type `kind`, as many as it has, and the records that it lists.
     pub(super) fn fields(&self, kind: u32, block: &Block) -> Result<Vec<Field>, ReadError> {
-        let mut fields = Vec::new();
-        for (name, at, shape) in rows(kind) {
-            let size = match shape {
-                Shape::Number(size) | Shape::Wide(size) => *size,
-                Shape::Guid => 16,
-                Shape::Text => block.len().min(LONGEST_TEXT),
-            };
-            // A stream that an older system wrote is shorter.
-            if at + size > block.len() {
-                break;
-            }
-            let bytes = block.part(*at, size, name)?.bytes(name)?;
-            fields.push(Field { name, value: shape.value(&bytes) });
-        }
+        let mut fields = read_rows(rows(kind), block)?;
+        fields.extend(self.records_of(kind, block)?);
         Ok(fields)
     }
+
+    /// The header of the file.
+    pub(crate) fn header_fields(&self) -> Vec<Field> {
+        read_rows(HEADER, &self.file).unwrap_or_default()
+    }
+}
+
+/// The fields of a record, as many as it has: what an older system wrote is shorter.
+pub(super) fn read_rows(rows: &[Row], block: &Block) -> Result<Vec<Field>, ReadError> {
+    let mut fields = Vec::new();
+    for (name, at, shape) in rows {
+        let size = match shape {
+            Shape::Number(size) | Shape::Wide(size) => *size,
+            Shape::Guid => 16,
+            Shape::Text => block.len().min(LONGEST_TEXT),
+        };
+        if at + size > block.len() {
+            break;
+        }
+        let bytes = block.part(*at, size, name)?.bytes(name)?;
+        fields.push(Field { name, value: shape.value(&bytes) });
+    }
+    Ok(fields)
 }
 
 impl Shape {

@@ -15,6 +15,7 @@ mod modules;
 mod names;
 mod notes;
 mod process;
+mod records;
 mod regions;
 mod source;
 mod system;

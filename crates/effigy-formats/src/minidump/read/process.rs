@@ -274,12 +274,15 @@ fn fault(exception: Exception, platform: Platform, number: u16, own: bool) -> Fa
     };
     let made_up = own && exception.parameters.is_empty() && platform.is_linux();
     let context = exception.context.ok().flatten();
+    // Windows widens the addresses of a 32-bit process with their sign.
+    let mask = if architecture(number).pointer_size() == 4 { u64::from(u32::MAX) } else { u64::MAX };
+    let parameters = exception.parameters.iter().map(|parameter| parameter & mask).collect();
     Fault {
         thread: exception.thread,
         kind,
         address: Some(exception.address).filter(|_| !made_up),
         registers: context.and_then(|context| context::registers(number, &context.bytes, None)).map(Box::new),
-        parameters: if own { Vec::new() } else { exception.parameters },
+        parameters: if own { Vec::new() } else { parameters },
     }
 }
 
