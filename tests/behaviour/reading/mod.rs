@@ -1,5 +1,6 @@
 //! Commands that read: on other people's dumps, on effigy's own, and on running processes.
 
+mod agreement;
 mod changes;
 mod documents;
 mod live;
