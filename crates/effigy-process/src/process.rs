@@ -220,8 +220,7 @@ impl Process {
     /// The region that holds `address`.
     #[must_use]
     pub fn region_at(&self, address: Address) -> Option<&Region> {
-        let after = self.regions.partition_point(|region| region.range.end() <= address);
-        self.regions.get(after).filter(|region| region.range.contains(address))
+        crate::stack::region_at(&self.regions, address)
     }
 
     /// The thread with an id.

@@ -26,6 +26,13 @@ pub fn above_pointer(pointer: Address, regions: &[Region], page: u64) -> Option<
     above(pointer, None, regions, page)
 }
 
+/// The region that holds an address; `regions` are by rising address.
+#[must_use]
+pub fn region_at(regions: &[Region], address: Address) -> Option<&Region> {
+    let after = regions.partition_point(|region| region.range.end() <= address);
+    regions.get(after).filter(|region| region.range.contains(address))
+}
+
 fn above(pointer: Address, control_block: Option<Address>, regions: &[Region], page: u64) -> Option<AddressRange> {
     let region = stack_region(regions, pointer)?;
     let start = pointer.max(region.range.start());

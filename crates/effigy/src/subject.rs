@@ -35,6 +35,8 @@ pub(crate) enum Look {
     Threads,
     /// It is stopped while its registers are read.
     Registers,
+    /// It is stopped while its registers are read and its stacks copied.
+    Stacks,
 }
 
 /// What is looked at.

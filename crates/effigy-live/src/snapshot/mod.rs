@@ -7,6 +7,7 @@ mod facts;
 mod known;
 mod live;
 mod prelude;
+mod stacks;
 mod view;
 
 use std::io::{self, Read};
@@ -21,6 +22,7 @@ use effigy_process::{
 pub use live::{CopyError, Frozen, Moment, Precopy};
 pub(crate) use prelude::Mark;
 pub use prelude::{Prelude, PreludeOptions};
+pub use stacks::StackCopies;
 pub use view::LiveView;
 
 use known::Known;

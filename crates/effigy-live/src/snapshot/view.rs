@@ -8,8 +8,8 @@ use effigy_process::{
     RegionFlags, RegionUsage, Snapshot,
 };
 
-use super::LiveSnapshot;
 use super::known::may_be_read;
+use super::{LiveSnapshot, StackCopies};
 use crate::memory::read_padded;
 
 /// A running process: its facts of one time, and its memory as it is when it is read.
@@ -21,13 +21,21 @@ pub struct LiveView {
     snapshot: LiveSnapshot,
     /// Found when somebody asks, as that means to walk all page tables.
     captured: OnceLock<Vec<CapturedRange>>,
+    /// Stacks as they were when the process stood still, which it no longer does.
+    stacks: StackCopies,
 }
 
 impl LiveView {
     /// Looks at the process of a snapshot, which need not stand still.
     #[must_use]
     pub fn new(snapshot: LiveSnapshot) -> Self {
-        Self { snapshot, captured: OnceLock::new() }
+        Self { snapshot, captured: OnceLock::new(), stacks: StackCopies::default() }
+    }
+
+    /// The same, with the stacks of an instant before.
+    #[must_use]
+    pub fn with_stacks(self, stacks: StackCopies) -> Self {
+        Self { stacks, ..self }
     }
 
     /// Its facts.
@@ -81,6 +89,11 @@ impl LiveView {
 
 impl Memory for LiveView {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
+        if let Some(copied) = self.stacks.at(address) {
+            let count = copied.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&copied[..count]);
+            return Ok(count);
+        }
         let region = self.process().region_at(address).ok_or(NotRead::Unmapped)?;
         match region.usage() {
             // Code of the kernel, which takes no memory of the process.
@@ -91,6 +104,10 @@ impl Memory for LiveView {
         let page_size = self.process().system.page_size;
         let wanted = AddressRange::sized(address, buffer.len() as u64).intersection(&region.range);
         let wanted = wanted.ok_or(NotRead::Unreadable)?;
+        let wanted = match self.stacks.next_start(address) {
+            Some(start) => wanted.intersection(&AddressRange::new(address, start)).unwrap_or(wanted),
+            None => wanted,
+        };
         let pages = AddressRange::new(wanted.start().page_floor(page_size), wanted.end().page_ceil(page_size));
         let runs = self.runs(region, pages.intersection(&region.range).unwrap_or(wanted));
         let runs = runs.map_err(|_| if self.snapshot.is_gone() { NotRead::Ended } else { NotRead::Unreadable })?;
