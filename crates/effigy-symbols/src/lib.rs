@@ -5,3 +5,5 @@
 #![forbid(unsafe_code)]
 
 pub mod image;
+pub mod locate;
+pub mod whole;
