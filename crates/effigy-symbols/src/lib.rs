@@ -6,4 +6,5 @@
 
 pub mod image;
 pub mod locate;
+pub mod server;
 pub mod whole;

@@ -235,6 +235,22 @@ fn usable(image: &Image, module: &Module, exact: bool) -> Outcome {
     }
 }
 
+/// Whether the file at a path is a module's image.
+pub(crate) fn is_image_of(path: &Path, module: &Module) -> bool {
+    let images = Image::open_slices(path).unwrap_or_default();
+    images.iter().any(|image| matches!(usable(image, module, false), Outcome::Match))
+}
+
+/// Whether the file at a path has a build id.
+pub(crate) fn has_build_id(path: &Path, id: &BuildId) -> bool {
+    Image::open(path).is_ok_and(|image| image.identity().build_id.as_ref() == Some(id))
+}
+
+/// Whether the file at a path is a PDB.
+pub(crate) fn is_pdb_of(path: &Path, pdb: &PdbIdentity) -> bool {
+    matches!(pdb::judge(path, pdb), Outcome::Match)
+}
+
 /// A search that is going on.
 struct Search<T> {
     found: Found<T>,
