@@ -373,3 +373,44 @@ impl Drop for Server {
         let _ = self.0.wait();
     }
 }
+
+/// A server that speaks TLS, with a certificate that the test makes and declares to be good.
+#[test]
+fn a_server_behind_tls_is_asked() {
+    let Some(openssl) = oracle("openssl") else { return };
+    let folder = scratch();
+    let target = target(folder.path());
+    let dump = dump_minidump(&target, &["--kind", "miniplus"]);
+    let program = folder.path().join("program");
+    let code = code_of(target.pid, &program);
+    let modules = json(["modules", "--json", "--name", "program", dump.path.to_str().unwrap()]);
+    let id = modules["modules"][0]["build_id"].as_str().unwrap().to_owned();
+    let store = scratch();
+    let place = store.path().join("buildid").join(&id);
+    fs::create_dir_all(&place).unwrap();
+    fs::rename(&program, place.join("executable")).unwrap();
+    let request = "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost \
+                   -addext subjectAltName=DNS:localhost -addext basicConstraints=CA:FALSE";
+    let made = Command::new(&openssl).args(request.split_whitespace()).current_dir(store.path()).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let mut server = Command::new(&openssl);
+    server.args(["s_server", "-quiet", "-key", "key.pem", "-cert", "cert.pem", "-WWW", "-accept", &port.to_string()]);
+    server.current_dir(store.path()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _server = Server(server.spawn().unwrap());
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let cache = scratch();
+    let path = format!("DebugInfoD*{}*https://localhost:{port}", cache.path().display());
+    let at = format!("{:#x}", code.start);
+    let command = ["memory", "read", dump.path.to_str().unwrap(), &at, "--symbol-path", &path];
+    // Nobody vouches for it.
+    effigy(command).run().expect(0).says("certificate");
+    let certificate = store.path().join("cert.pem");
+    let run = effigy(command).env("SSL_CERT_FILE", certificate.to_str().unwrap()).run().expect(0);
+    let text = String::from_utf8(run.stdout).unwrap();
+    assert!(text.contains("from image") && !text.contains("??"), "{text}{}", run.stderr);
+}

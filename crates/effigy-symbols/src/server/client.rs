@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use ureq::http::StatusCode;
+use ureq::tls::{RootCerts, TlsConfig};
 
 use super::{OnTransfer, Options, Transfer};
 
@@ -86,6 +87,7 @@ impl Client {
             .timeout_connect(Some(options.connect_timeout))
             .timeout_resolve(Some(options.connect_timeout))
             .timeout_recv_response(Some(options.stall_timeout))
+            .tls_config(tls())
             .user_agent(concat!("effigy/", env!("CARGO_PKG_VERSION")))
             .build();
         Self {
@@ -187,6 +189,12 @@ impl Client {
             }
         }
     }
+}
+
+/// TLS with the certificates that this system trusts, which may be more, or others, than those that browsers do.
+fn tls() -> TlsConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).unversioned_rustls_crypto_provider(provider).build()
 }
 
 /// What comes from a server.
