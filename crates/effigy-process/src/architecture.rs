@@ -43,6 +43,23 @@ impl Default for Architecture {
 }
 
 impl Architecture {
+    /// The architecture of an ELF file: its `e_machine`, whether it is of the 64-bit class, and the order of its bytes.
+    #[must_use]
+    pub fn of_elf(machine: u16, is_64: bool, order: ByteOrder) -> Self {
+        match (machine, is_64, order) {
+            (3, false, _) => Self::X86,
+            (62, true, _) => Self::X86_64,
+            (62, false, _) => Self::X32,
+            (40, false, _) => Self::Arm,
+            (183, true, _) => Self::Aarch64,
+            (243, true, _) => Self::Riscv64,
+            (21, true, ByteOrder::Big) => Self::Ppc64,
+            (21, true, ByteOrder::Little) => Self::Ppc64le,
+            (22, true, _) => Self::S390x,
+            _ => Self::Other { machine, pointer_size: if is_64 { 8 } else { 4 } },
+        }
+    }
+
     /// Bytes in a pointer.
     #[must_use]
     pub fn pointer_size(self) -> usize {

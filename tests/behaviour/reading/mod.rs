@@ -3,6 +3,7 @@
 mod agreement;
 mod changes;
 mod documents;
+mod images;
 mod live;
 mod memory;
 mod oracles;

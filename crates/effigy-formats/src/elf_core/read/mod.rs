@@ -226,19 +226,7 @@ impl Core {
 
 /// The architecture of an ELF file.
 fn architecture(header: &FileHeader) -> Architecture {
-    let pointer_size = if header.shape.class == Class::Elf32 { 4 } else { 8 };
-    match (header.machine, header.shape.class, header.shape.order) {
-        (3, Class::Elf32, _) => Architecture::X86,
-        (62, Class::Elf64, _) => Architecture::X86_64,
-        (62, Class::Elf32, _) => Architecture::X32,
-        (40, Class::Elf32, _) => Architecture::Arm,
-        (183, Class::Elf64, _) => Architecture::Aarch64,
-        (243, Class::Elf64, _) => Architecture::Riscv64,
-        (21, Class::Elf64, ByteOrder::Big) => Architecture::Ppc64,
-        (21, Class::Elf64, ByteOrder::Little) => Architecture::Ppc64le,
-        (22, Class::Elf64, _) => Architecture::S390x,
-        (machine, ..) => Architecture::Other { machine, pointer_size },
-    }
+    Architecture::of_elf(header.machine, header.shape.class == Class::Elf64, header.shape.order)
 }
 
 impl Memory for Core {
