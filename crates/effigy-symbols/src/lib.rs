@@ -4,4 +4,9 @@
 //! are read as untrusted bytes.
 #![forbid(unsafe_code)]
 
+pub mod demangle;
 pub mod image;
+mod name;
+pub mod pattern;
+
+pub use name::{Name, SourceLine, Symbol, SymbolKind, SymbolTable};
