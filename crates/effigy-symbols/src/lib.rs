@@ -5,8 +5,13 @@
 #![forbid(unsafe_code)]
 
 pub mod demangle;
+pub mod elf;
 pub mod image;
 mod name;
+#[cfg(test)]
+mod oracle;
 pub mod pattern;
+mod symbol_list;
+mod text;
 
 pub use name::{Name, SourceLine, Symbol, SymbolKind, SymbolTable};
