@@ -4,13 +4,17 @@
 //! are read as untrusted bytes.
 #![forbid(unsafe_code)]
 
+pub mod breakpad;
 pub mod demangle;
 pub mod elf;
 pub mod image;
+mod intervals;
+pub mod macho;
 mod name;
 #[cfg(test)]
 mod oracle;
 pub mod pattern;
+pub mod pe;
 mod symbol_list;
 mod text;
 
