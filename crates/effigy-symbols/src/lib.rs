@@ -14,6 +14,7 @@ mod name;
 #[cfg(test)]
 mod oracle;
 pub mod pattern;
+pub mod pdb;
 pub mod pe;
 mod symbol_list;
 mod text;
