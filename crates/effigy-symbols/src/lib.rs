@@ -5,11 +5,15 @@
 #![forbid(unsafe_code)]
 
 pub mod breakpad;
+mod cache;
 pub mod demangle;
+pub mod dwarf;
 pub mod elf;
 pub mod image;
+pub mod index;
 mod intervals;
 pub mod macho;
+pub mod merge;
 mod name;
 #[cfg(test)]
 mod oracle;
