@@ -7,6 +7,7 @@
 pub mod breakpad;
 mod cache;
 pub mod demangle;
+pub mod disassemble;
 pub mod dwarf;
 pub mod elf;
 pub mod image;
