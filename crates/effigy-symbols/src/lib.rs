@@ -4,7 +4,27 @@
 //! are read as untrusted bytes.
 #![forbid(unsafe_code)]
 
+pub mod breakpad;
+mod cache;
+pub mod demangle;
+pub mod disassemble;
+pub mod dwarf;
+pub mod elf;
 pub mod image;
+pub mod index;
+mod intervals;
 pub mod locate;
+pub mod macho;
+pub mod merge;
+mod name;
+#[cfg(test)]
+mod oracle;
+pub mod pattern;
+pub mod pdb;
+pub mod pe;
 pub mod server;
+mod symbol_list;
+mod text;
 pub mod whole;
+
+pub use name::{Name, SourceLine, Symbol, SymbolKind, SymbolTable};
