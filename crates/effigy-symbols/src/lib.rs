@@ -5,3 +5,4 @@
 #![forbid(unsafe_code)]
 
 pub mod image;
+pub mod unwind;
