@@ -25,6 +25,7 @@ pub mod pe;
 pub mod server;
 mod symbol_list;
 mod text;
+pub mod unwind;
 pub mod whole;
 
 pub use name::{Name, SourceLine, Symbol, SymbolKind, SymbolTable};

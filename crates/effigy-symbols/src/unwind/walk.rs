@@ -1,0 +1,278 @@
+//! The walk from frame to frame: which way is taken, whether its answer can be true, and when to stop.
+
+use std::sync::Arc;
+
+use effigy_process::{Address, Architecture, Registers, note};
+use gimli::UnwindContext;
+
+use super::dwarf::{self, Row};
+use super::registers::FrameRegisters;
+use super::step::{Caller, Failure};
+use super::window::Window;
+use super::{Frame, Stack, Stop, Trust, Unwinder};
+
+/// How far above the stack pointer what cannot be read is a gap in this stack, rather than a wrong turn.
+const NEAR: u64 = 1 << 20;
+
+/// The lowest address that code may have where nothing is known of what is mapped.
+const LOWEST_CODE: u64 = 4096;
+
+/// Bits of an address of arm64 that no authentication code lies in, where the kernel has not told: with 48 bits of
+/// addresses, as nearly all systems are set up.
+const UNSIGNED: u64 = (1 << 48) - 1;
+/// The same with 52 bits.
+const UNSIGNED_WIDE: u64 = (1 << 52) - 1;
+
+/// A walk over one thread's stack.
+pub(super) struct Walk<'u, 'a> {
+    pub(super) unwinder: &'u Unwinder<'a>,
+    pub(super) window: Window<'a>,
+    context: UnwindContext<usize>,
+    /// Bits of return addresses that hold an authentication code, as the kernel tells for this thread.
+    signature: Option<u64>,
+    /// Bytes of parameters that the last frame's function pops from its caller's stack (x86 of Windows).
+    pub(super) parameters: u64,
+    /// The same for the frame that is being looked at.
+    pub(super) next_parameters: u64,
+}
+
+/// What else is known of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nature {
+    /// Whether it made no call: it is a thread's innermost frame, or was interrupted by a signal.
+    pub(super) interrupted: bool,
+    /// Whether its stack pointer is exact.
+    pub(super) exact: bool,
+}
+
+/// A way to find a frame's caller.
+type Way<'u, 'a> = fn(&mut Walk<'u, 'a>, &Frame, Nature) -> Result<Caller, Failure>;
+
+/// Walks a stack.
+pub(super) fn walk(unwinder: &Unwinder<'_>, registers: &Registers, limit: usize) -> Stack {
+    let Some(first) = FrameRegisters::of_thread(registers) else {
+        return Stack { frames: Vec::new(), stop: Stop::NoRegisters };
+    };
+    let mut walk = Walk::new(unwinder, registers);
+    let mut next = Caller { registers: first, cfa: None, trust: Trust::Context, signal: true, exact: true };
+    let mut frames: Vec<Frame> = Vec::new();
+    let mut cycle = Cycle::default();
+    let stop = loop {
+        if frames.len() >= limit {
+            break Stop::Limit;
+        }
+        let nature = Nature { interrupted: next.signal, exact: next.exact };
+        let frame = walk.frame(next, nature);
+        let outcome = walk.caller(&frame, nature);
+        let repeats = cycle.repeats(&frame);
+        frames.push(frame);
+        match outcome {
+            Err(stop) => break stop,
+            Ok(caller) => {
+                if let Some(frame) = frames.last_mut() {
+                    finish(frame, &caller);
+                }
+                if repeats {
+                    break Stop::Loop;
+                }
+                next = caller;
+            }
+        }
+    };
+    Stack { frames, stop }
+}
+
+/// What the step to its caller told of a frame.
+fn finish(frame: &mut Frame, caller: &Caller) {
+    frame.cfa = caller.cfa.map(Address);
+    if caller.signal {
+        frame.signal = true;
+        // It was returned to, but nothing called from it.
+        frame.lookup = frame.address;
+    }
+}
+
+impl<'u, 'a> Walk<'u, 'a> {
+    fn new(unwinder: &'u Unwinder<'a>, registers: &Registers) -> Self {
+        let mask = registers.set(note::ARM_PAC_MASK);
+        // struct user_pac_mask: data_mask, insn_mask.
+        let signature = mask.and_then(|mask| Some(registers.byte_order.number(mask.get(8..16)?)));
+        Self {
+            unwinder,
+            window: Window::new(unwinder.memory, unwinder.process.byte_order),
+            context: UnwindContext::new(),
+            signature,
+            parameters: 0,
+            next_parameters: 0,
+        }
+    }
+
+    fn frame(&self, found: Caller, nature: Nature) -> Frame {
+        let address = found.registers.instruction_pointer().unwrap_or_default();
+        let lookup = if nature.interrupted { address } else { address.saturating_sub(1) };
+        Frame {
+            registers: found.registers,
+            address,
+            lookup,
+            cfa: None,
+            trust: found.trust,
+            module: self.unwinder.modules.at(lookup),
+            signal: false,
+        }
+    }
+
+    /// The caller of a frame by the first way that leads to one that can be true.
+    fn caller(&mut self, frame: &Frame, nature: Nature) -> Result<Caller, Stop> {
+        /// Whether the end is the end, and what is missing is a gap, for a way that goes by tables.
+        const SURE: bool = true;
+        let ways: [(Way<'u, 'a>, bool); 6] = [
+            (Self::trampoline_of_the_kernel, SURE),
+            (Self::by_tables, SURE),
+            (Self::trampoline, SURE),
+            (Self::after_bad_call, !SURE),
+            (Self::by_frame_pointer, !SURE),
+            (Self::by_scan, !SURE),
+        ];
+        self.parameters = std::mem::take(&mut self.next_parameters);
+        let mut reason = None;
+        for (way, is_sure) in ways {
+            match way(self, frame, nature) {
+                Ok(mut caller) => match self.check(frame, &mut caller) {
+                    Ok(()) => return Ok(caller),
+                    Err(Stop::End) => return Err(Stop::End),
+                    Err(stop) => {
+                        self.next_parameters = 0;
+                        reason = reason.or(Some(stop));
+                    }
+                },
+                Err(Failure::End) if is_sure => return Err(Stop::End),
+                Err(Failure::Missing((address, why))) if is_sure && is_near(frame, address) => {
+                    return Err(Stop::Gap(address, why));
+                }
+                Err(failure) => reason = reason.or(failure.stop()),
+            }
+        }
+        Err(reason.unwrap_or_else(|| nothing_known(frame)))
+    }
+
+    /// Whether this can be the caller of a frame; brings its program counter into shape.
+    fn check(&self, frame: &Frame, caller: &mut Caller) -> Result<(), Stop> {
+        let signed = caller.registers.instruction_pointer().unwrap_or_default();
+        let pc = self.unsigned(signed);
+        caller.registers.set_pc(pc.0);
+        let sp = caller.registers.stack_pointer().ok_or_else(|| corrupt("the caller's stack pointer is lost"))?;
+        if !caller.signal {
+            if pc.0 == 0 {
+                return Err(Stop::End);
+            }
+            let is_code = self.unwinder.is_code(pc.saturating_sub(1)).unwrap_or(pc.0 >= LOWEST_CODE);
+            if !is_code {
+                return Err(corrupt(format!("the return address {pc} leads to no code")));
+            }
+        }
+        let before = frame.registers.stack_pointer().unwrap_or_default();
+        if pc == frame.address && sp == before {
+            return Err(Stop::NoProgress);
+        }
+        let pushes = frame.registers.abi().link.is_none();
+        let behind = sp < before || sp == before && pushes;
+        // A signal handler may have had a stack of its own, and so may what a function was called on.
+        if behind && !caller.signal && self.same_stack(sp, before) {
+            return Err(corrupt(format!("the caller's stack pointer {sp} is below that of what it called, {before}")));
+        }
+        Ok(())
+    }
+
+    fn same_stack(&self, one: Address, other: Address) -> bool {
+        match (self.unwinder.process.region_at(one), self.unwinder.process.region_at(other)) {
+            (Some(one), Some(other)) => one.range == other.range,
+            _ => true,
+        }
+    }
+
+    /// A code address without what else its bits may hold: an authentication code, or the instruction set.
+    pub(super) fn unsigned(&self, address: Address) -> Address {
+        match self.unwinder.process.architecture {
+            Architecture::Aarch64 => match self.signature {
+                Some(mask) => Address(address.0 & !mask),
+                None if address.0 <= UNSIGNED => address,
+                None if self.unwinder.is_code(Address(address.0 & UNSIGNED_WIDE)) == Some(true) => {
+                    Address(address.0 & UNSIGNED_WIDE)
+                }
+                None => Address(address.0 & UNSIGNED),
+            },
+            Architecture::Arm => Address(address.0 & !1),
+            Architecture::S390x => Address(address.0 & !(1 << 63)),
+            _ => address,
+        }
+    }
+
+    /// By the tables of the module that the frame is in.
+    fn by_tables(&mut self, frame: &Frame, nature: Nature) -> Result<Caller, Failure> {
+        let module = frame.module.ok_or(Failure::Nothing)?;
+        let first = if self.unwinder.modules.is_pe(module) {
+            self.by_pe(module, frame)
+        } else {
+            self.by_dwarf(module, frame, nature)
+        };
+        let second = match first {
+            Err(Failure::Nothing) if self.unwinder.process.architecture == Architecture::Arm => {
+                self.by_index_table(module, frame)
+            }
+            other => other,
+        };
+        match second {
+            Err(Failure::Nothing) => self.by_breakpad(module, frame, nature),
+            other => other,
+        }
+    }
+
+    fn by_dwarf(&mut self, module: usize, frame: &Frame, nature: Nature) -> Result<Caller, Failure> {
+        let row: Arc<Row> = self
+            .unwinder
+            .modules
+            .row(module, frame.lookup, self.unwinder.memory, &mut self.context)
+            .ok_or(Failure::Nothing)?;
+        if !nature.exact && row.rests_on(frame.registers.abi().sp) {
+            return Err(Failure::Nothing);
+        }
+        dwarf::caller(&row, &frame.registers, &mut self.window, self.unwinder.process.byte_order)
+    }
+}
+
+fn is_near(frame: &Frame, address: Address) -> bool {
+    let sp = frame.registers.stack_pointer().unwrap_or_default();
+    address >= sp.saturating_sub(LOWEST_CODE) && address <= sp.saturating_add(NEAR)
+}
+
+fn nothing_known(frame: &Frame) -> Stop {
+    corrupt(format!("nothing tells what called {}, and nothing near on its stack looks like it", frame.address))
+}
+
+pub(super) fn corrupt(what: impl Into<String>) -> Stop {
+    Stop::Corrupt(what.into())
+}
+
+/// Notices that frames repeat, by Brent's algorithm: the frame that is compared with moves on at powers of two.
+#[derive(Default)]
+struct Cycle {
+    seen: Option<(Address, Address)>,
+    steps: usize,
+    until: usize,
+}
+
+impl Cycle {
+    fn repeats(&mut self, frame: &Frame) -> bool {
+        let now = (frame.address, frame.registers.stack_pointer().unwrap_or_default());
+        if self.seen == Some(now) {
+            return true;
+        }
+        if self.steps == self.until {
+            self.seen = Some(now);
+            self.until = (self.until * 2).max(1);
+            self.steps = 0;
+        }
+        self.steps += 1;
+        false
+    }
+}
