@@ -25,4 +25,5 @@ mod real_programs;
 mod reflection;
 mod refusals;
 mod special_memory;
+mod stacks;
 mod threads;

@@ -16,6 +16,7 @@ mod ordered;
 #[cfg(test)]
 mod sample;
 pub mod search;
+pub mod stacks;
 mod window;
 
 pub use module_index::ModuleIndex;

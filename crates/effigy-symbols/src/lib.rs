@@ -22,6 +22,7 @@ mod oracle;
 pub mod pattern;
 pub mod pdb;
 pub mod pe;
+pub mod perf_map;
 pub mod server;
 mod symbol_list;
 mod text;

@@ -2,6 +2,7 @@
 
 mod converting;
 mod reading;
+mod symbols;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ pub(crate) use reading::{
     CompareArgs, ImageArgs, InfoArgs, MemoryCommand, ModulesArgs, PlainArgs, ReadArgs, RegionsArgs, SearchArgs,
     ServerArgs, ShapeArg, ThreadsArgs, UsageArg, WriteFileArgs,
 };
+pub(crate) use symbols::{DisassembleArgs, SourceArgs, StacksArgs, SymbolArgs, SymbolCommandArgs};
 
 /// Take and read likenesses of programs: memory dumps.
 #[derive(Debug, Parser)]
@@ -30,6 +32,14 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// List threads, with their registers
     Threads(ThreadsArgs),
+    /// Print the call stack of every thread: functions, lines, inlined calls
+    Stacks(StacksArgs),
+    /// Say what lies at an address, or where a name lies
+    Symbol(SymbolCommandArgs),
+    /// Say which line of source an address belongs to
+    Source(SourceArgs),
+    /// Print machine code as instructions
+    Disassemble(DisassembleArgs),
     /// List program images, loaded and unloaded
     Modules(ModulesArgs),
     /// List the regions of the address space, or sum them up

@@ -7,6 +7,7 @@ mod images;
 mod index;
 mod live;
 mod servers;
+mod symbols;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -23,6 +24,7 @@ pub(crate) use self::expression::matches_pattern;
 pub(crate) use self::file::open as open_file;
 pub(crate) use self::images::{FromImage, Images, Places};
 use self::index::Index;
+pub(crate) use self::symbols::Symbols;
 use crate::exit::Exit;
 use crate::{print, target};
 

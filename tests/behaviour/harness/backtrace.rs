@@ -175,15 +175,26 @@ fn parse_lldb(text: &str) -> Backtraces {
 
 /// What minidump-stackwalk sees in a minidump.
 pub(crate) fn stackwalk(stackwalk: &Path, dump: &Path) -> Backtraces {
-    let output = Command::new(stackwalk).args(["--json", "--use-local-debuginfo"]).arg(dump).output().unwrap();
+    walk(Command::new(stackwalk).args(["--json", "--use-local-debuginfo"]).arg(dump), |_| true)
+}
+
+/// The same with a folder of symbol files, and nothing else. Where it begins to search the stack for what looks like a return
+/// address, it says that it guesses; that is no measure for others.
+pub(crate) fn stackwalk_with_symbols(stackwalk: &Path, dump: &Path, symbols: &Path) -> Backtraces {
+    walk(Command::new(stackwalk).arg("--json").arg(dump).arg(symbols), |frame| frame["trust"] != "scan")
+}
+
+fn walk(command: &mut Command, counts: fn(&Value) -> bool) -> Backtraces {
+    let output = command.output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("minidump-stackwalk: {error}: {}", String::from_utf8_lossy(&output.stderr)));
     let threads = report["threads"].as_array().unwrap();
-    threads.iter().map(|thread| (narrow(&thread["thread_id"]), stackwalk_frames(thread))).collect()
+    threads.iter().map(|thread| (narrow(&thread["thread_id"]), stackwalk_frames(thread, counts))).collect()
 }
 
-fn stackwalk_frames(thread: &Value) -> Vec<Frame> {
-    thread["frames"].as_array().map_or(&[][..], Vec::as_slice).iter().map(stackwalk_frame).collect()
+fn stackwalk_frames(thread: &Value, counts: fn(&Value) -> bool) -> Vec<Frame> {
+    let frames = thread["frames"].as_array().map_or(&[][..], Vec::as_slice).iter();
+    frames.take_while(|frame| counts(frame)).map(stackwalk_frame).collect()
 }
 
 fn stackwalk_frame(frame: &Value) -> Frame {

@@ -16,8 +16,8 @@ mod system;
 mod target;
 
 pub(crate) use backtrace::{
-    Backtraces, compare_exactly, compare_places, eu_stack, gdb_commands, gdb_core, gdb_live, lldb, run_gdb_live,
-    stackwalk,
+    Backtraces, Frame, compare_exactly, compare_places, eu_stack, gdb_commands, gdb_core, gdb_live, lldb, run_gdb_live,
+    stackwalk, stackwalk_with_symbols,
 };
 pub(crate) use compile::{compile, source_dir};
 pub(crate) use dump::{Dump, Registers, disk_bytes, dump_core, dump_minidump, dump_with, file_contains};

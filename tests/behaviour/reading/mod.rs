@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::harness::{Run, effigy, skip};
 
 /// The folder with other people's dumps; without it a test counts as skipped.
-fn corpus() -> Option<PathBuf> {
+pub(crate) fn corpus() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
     let path = std::env::var_os("EFFIGY_CORPUS").map_or_else(beside, PathBuf::from);
     if !path.is_dir() {

@@ -15,6 +15,7 @@ mod report;
 mod run;
 mod scenario;
 mod spread;
+mod stacks;
 mod target;
 
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ pub(crate) enum Bench {
     Pause(pause::PauseArgs),
     /// Opening dumps and searching them, against gdb, lldb and grep.
     Read(read::ReadArgs),
+    /// Unwinding and naming the stacks of dumps and of a running process, against eu-stack, gdb and lldb.
+    Stacks(stacks::StacksArgs),
 }
 
 /// How to measure it.
@@ -59,6 +62,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
         Bench::Dump(args) => dump(args),
         Bench::Pause(args) => pause::run(args),
         Bench::Read(args) => read::run(args),
+        Bench::Stacks(args) => stacks::run(args),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 /// Said below the help of each.
-const EXIT_CODES: &str = "\
+pub(super) const EXIT_CODES: &str = "\
 Exit codes: 0 answered; 1 usage; 2 no such file or process, or it ended; 3 not permitted; 4 already traced; \
 5 output failed; 9 not a dump that effigy can read.";
 
@@ -353,7 +353,7 @@ fn parse_count(text: &str) -> Result<u64, String> {
 }
 
 /// A thread's id: dumps of Windows are spoken of in hexadecimal.
-fn parse_thread(text: &str) -> Result<u32, String> {
+pub(super) fn parse_thread(text: &str) -> Result<u32, String> {
     parse_count(text).and_then(|number| u32::try_from(number).map_err(|_| "out of range".to_owned()))
 }
 

@@ -3,13 +3,17 @@
 pub(crate) mod compare;
 pub(crate) mod convert;
 pub(crate) mod demo;
+pub(crate) mod disassemble;
 pub(crate) mod dump;
 pub(crate) mod handles;
 pub(crate) mod info;
 pub(crate) mod memory;
 pub(crate) mod modules;
 pub(crate) mod regions;
+pub(crate) mod source;
+pub(crate) mod stacks;
 pub(crate) mod streams;
+pub(crate) mod symbol;
 pub(crate) mod threads;
 pub(crate) mod verify;
 

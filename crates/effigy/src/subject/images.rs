@@ -93,7 +93,7 @@ impl Places {
 
     /// What the arguments name. Servers of the environment are asked only for what somebody wants to see just now:
     /// `asked`.
-    fn of(args: &ImageArgs, asked: bool) -> Result<Self, Refused> {
+    pub(super) fn of(args: &ImageArgs, asked: bool) -> Result<Self, Refused> {
         let path = symbol_path(&args.servers)?;
         let mut folders = args.image_path.clone();
         folders.extend(path.folders().map(Path::to_owned));
@@ -103,7 +103,7 @@ impl Places {
     }
 
     /// What looks there for the files of a dump's modules. `dump` is the dump's file.
-    fn locator(&self, dump: &Path) -> Locator {
+    pub(super) fn locator(&self, dump: &Path) -> Locator {
         let beside = dump.parent().map(|parent| if parent == Path::new("") { Path::new(".") } else { parent });
         let paths = SearchPaths {
             folders: self.folders.clone(),

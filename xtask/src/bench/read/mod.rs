@@ -1,7 +1,7 @@
 //! `cargo xtask bench read`: opening dumps and looking through their memory, beside those who do the same.
 
 mod material;
-mod report;
+pub(super) mod report;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -36,19 +36,19 @@ pub(crate) struct ReadArgs {
 }
 
 /// A command on a dump, by name.
-struct Tool {
+pub(super) struct Tool {
     name: &'static str,
     words: Vec<OsString>,
 }
 
 /// A tool and what was measured of it, round by round; or why it is out.
-struct Lane {
+pub(super) struct Lane {
     name: &'static str,
-    rounds: Result<Vec<Gauged>, String>,
+    pub(super) rounds: Result<Vec<Gauged>, String>,
 }
 
 /// Longer than any tool takes for what is asked here, but gdb for a search.
-const WITHIN: Duration = Duration::from_secs(120);
+pub(super) const WITHIN: Duration = Duration::from_secs(120);
 /// MiB of the program whose dump is searched.
 const SEARCHED_MIB: u64 = 2048;
 /// Nowhere in it: a search for this looks at everything.
@@ -163,11 +163,11 @@ fn search(arena: &Arena, rounds: u32) -> Result<Table> {
     })
 }
 
-fn tool<'a>(name: &'static str, words: impl IntoIterator<Item = &'a std::ffi::OsStr>) -> Tool {
+pub(super) fn tool<'a>(name: &'static str, words: impl IntoIterator<Item = &'a std::ffi::OsStr>) -> Tool {
     Tool { name, words: words.into_iter().map(OsString::from).collect() }
 }
 
-fn words<'a>(
+pub(super) fn words<'a>(
     program: &'a Path,
     before: &'a [&'a str],
     file: &'a std::ffi::OsStr,
@@ -178,7 +178,7 @@ fn words<'a>(
 }
 
 /// Runs every tool once a round, after one round that is not counted.
-fn hold(arena: &Arena, tools: Vec<Tool>, rounds: u32) -> Result<Vec<Lane>> {
+pub(super) fn hold(arena: &Arena, tools: Vec<Tool>, rounds: u32) -> Result<Vec<Lane>> {
     let mut lanes: Vec<Lane> = tools.iter().map(|tool| Lane { name: tool.name, rounds: Ok(Vec::new()) }).collect();
     for round in 0..=rounds {
         for (tool, lane) in tools.iter().zip(&mut lanes) {

@@ -8,23 +8,23 @@ use crate::bench::machine::Machine;
 use crate::bench::spread::Spread;
 
 /// One run of the benchmark, ready to be shown.
-pub(super) struct Report {
-    pub(super) machine: Machine,
-    pub(super) rounds: u32,
-    pub(super) tables: Vec<Table>,
+pub(in crate::bench) struct Report {
+    pub(in crate::bench) machine: Machine,
+    pub(in crate::bench) rounds: u32,
+    pub(in crate::bench) tables: Vec<Table>,
 }
 
 /// What was asked of all tools on one dump.
-pub(super) struct Table {
-    pub(super) title: &'static str,
-    pub(super) bars: Vec<Bar>,
-    pub(super) lanes: Vec<Lane>,
+pub(in crate::bench) struct Table {
+    pub(in crate::bench) title: &'static str,
+    pub(in crate::bench) bars: Vec<Bar>,
+    pub(in crate::bench) lanes: Vec<Lane>,
     /// Bytes that were gone through.
-    pub(super) bytes: Option<u64>,
+    pub(in crate::bench) bytes: Option<u64>,
 }
 
 /// A promise, and what became of it.
-pub(super) struct Bar {
+pub(in crate::bench) struct Bar {
     what: &'static str,
     bound: f64,
     at_most: bool,
@@ -32,18 +32,18 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    pub(super) fn most(what: &'static str, bound: f64, measured: Option<Spread>) -> Self {
+    pub(in crate::bench) fn most(what: &'static str, bound: f64, measured: Option<Spread>) -> Self {
         Self { what, bound, at_most: true, measured }
     }
 
-    pub(super) fn least(what: &'static str, bound: f64, measured: Option<Spread>) -> Self {
+    pub(in crate::bench) fn least(what: &'static str, bound: f64, measured: Option<Spread>) -> Self {
         Self { what, bound, at_most: false, measured }
     }
 }
 
 impl Lane {
     /// The spread of one measure; nothing of a tool that failed.
-    pub(super) fn median(&self, measure: impl Fn(&Gauged) -> f64) -> Option<Spread> {
+    pub(in crate::bench) fn median(&self, measure: impl Fn(&Gauged) -> f64) -> Option<Spread> {
         Spread::of(self.rounds.as_ref().ok()?.iter().map(measure))
     }
 }

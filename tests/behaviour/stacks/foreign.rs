@@ -1,0 +1,56 @@
+//! Other people's dumps, whose programs and symbols are beside them.
+
+use std::path::{Path, PathBuf};
+
+use super::tally::Tally;
+use super::{backtraces, stacks_of};
+use crate::harness::{gdb_core, oracle, stackwalk_with_symbols};
+use crate::reading::corpus;
+
+/// Minidumps with symbol files in Breakpad's format, and where those are.
+const WITH_SYMBOLS: &[(&str, &str)] = &[
+    ("rust-minidump/test.dmp", "rust-minidump/symbols"),
+    ("rust-minidump/simple-crashpad.dmp", "rust-minidump/symbols"),
+    ("breakpad/null_read_av.dmp", "breakpad/symbols"),
+    ("breakpad/linux_overflow.dmp", "breakpad/symbols"),
+    ("breakpad/linux_inline.dmp", "breakpad/symbols"),
+];
+
+#[test]
+fn minidumps_with_symbol_files() {
+    let (Some(corpus), Some(tool)) = (corpus(), oracle("minidump-stackwalk")) else { return };
+    let mut tally = Tally::default();
+    for (dump, symbols) in WITH_SYMBOLS {
+        let (dump, symbols) = (corpus.join(dump), corpus.join(symbols));
+        let answer = stacks_of(&dump, &["--symbol-path", symbols.to_str().unwrap()]);
+        let theirs = stackwalk_with_symbols(&tool, &dump, &symbols);
+        tally.compare(dump.to_str().unwrap(), &backtraces(&answer), &theirs);
+    }
+    tally.expect(99, 20);
+}
+
+fn generated(corpus: &Path, name: &str) -> PathBuf {
+    corpus.join("generated").join(name)
+}
+
+#[test]
+fn cores_whose_program_is_there() {
+    let (Some(corpus), Some(gdb)) = (corpus(), oracle("gdb")) else { return };
+    let exe = generated(&corpus, "crashme");
+    let mut tally = Tally::default();
+    for name in ["kernel-6.18-crash.core", "gdb13-gcore.core"] {
+        let core = generated(&corpus, name);
+        let answer = stacks_of(&core, &["--image-path", corpus.join("generated").to_str().unwrap()]);
+        tally.compare(name, &backtraces(&answer), &gdb_core(&gdb, &exe, &core));
+    }
+    tally.expect(99, 4);
+}
+
+/// The functions of a Windows dump, from the PDB that lies beside it.
+#[test]
+fn a_windows_dump_with_its_pdb() {
+    let Some(corpus) = corpus() else { return };
+    let dump = corpus.join("lldb/Inputs_sigsegv.dmp");
+    let answer = stacks_of(&dump, &["--symbol-path", corpus.join("lldb").to_str().unwrap()]);
+    assert!(answer.to_string().contains("\"function\":\"crash(bool)\""), "{answer}");
+}
