@@ -52,6 +52,7 @@ pub(crate) const ORACLES: &[Oracle] = &[
     debian("gdb", "reads cores, backtraces live processes; gcore comes with it", &["gdb"]),
     debian("lldb-19", "reads minidumps", &["lldb-19"]),
     debian("eu-stack", "reads cores", &["elfutils"]),
+    debian("debuginfod", "gives image files to who asks for them by build id", &["debuginfod"]),
     debian("gcc", "builds the targets", &["gcc", "libc6-dev"]),
     Oracle {
         name: "gcc -m32", job: "builds 32-bit targets",

@@ -1,5 +1,8 @@
 //! The memory that a dump holds: which addresses lie where in the file. It is found, not read.
 
+use std::fmt;
+use std::sync::Arc;
+
 use effigy_process::{Address, AddressRange, CapturedMemory, CapturedRange, Memory, NotRead};
 
 use crate::source::SharedSource;
@@ -12,11 +15,23 @@ pub struct MemoryMap {
     parts: Vec<CapturedRange>,
     /// For each part the source that it is in; empty where there is but one.
     origins: Vec<u8>,
+    /// What the parts without a place in a source are read from.
+    elsewhere: Option<Elsewhere>,
     /// Where the process has something mapped, by rising address; `None` when the dump does not tell.
     mapped: Option<Vec<AddressRange>>,
     /// Why some of the rest is missing, by rising address.
     reasons: Vec<(AddressRange, NotRead)>,
     missing: u64,
+}
+
+/// Memory that lies in no dump.
+#[derive(Clone)]
+struct Elsewhere(Arc<dyn CapturedMemory>);
+
+impl fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ranges", self.0.captured().len())
+    }
 }
 
 /// Memory as it is found in a file, in any order.
@@ -48,7 +63,7 @@ impl Found {
     pub(crate) fn finish(self, mapped: Option<Vec<AddressRange>>) -> MemoryMap {
         let parts = disjoint(self.parts);
         let (sources, origins, reasons) = (vec![self.source], Vec::new(), Vec::new());
-        MemoryMap { sources, parts, origins, mapped, reasons, missing: self.missing }
+        MemoryMap { sources, parts, origins, elsewhere: None, mapped, reasons, missing: self.missing }
     }
 }
 
@@ -111,6 +126,8 @@ impl MemoryMap {
     }
 
     /// This memory, and where it has none, that of `other`; what is mapped, though, is as `other` says, if it does.
+    ///
+    /// Of memory that is in no dump ([`filled_from`](Self::filled_from)), that of this one is kept.
     #[must_use]
     pub fn completed_by(self, other: Self) -> Self {
         let offset = self.sources.len();
@@ -131,10 +148,39 @@ impl MemoryMap {
             sources: [self.sources, other.sources].concat(),
             parts,
             origins,
+            elsewhere: self.elsewhere.or(other.elsewhere),
             mapped: other.mapped.or(self.mapped),
             reasons: [self.reasons, other.reasons].concat(),
             missing: self.missing.saturating_add(other.missing),
         }
+    }
+
+    /// This memory, and where it has none, that which `other` says is captured, but for what was redacted. The dump does
+    /// not hold it, so it has no offset in [`captured`](CapturedMemory::captured).
+    #[must_use]
+    pub fn filled_from(self, other: Arc<dyn CapturedMemory>) -> Self {
+        let redacted: Vec<AddressRange> = self.redacted().collect();
+        let mut parts = Vec::new();
+        for captured in other.captured() {
+            let mut rest = CapturedRange { offset: None, ..*captured };
+            let first = redacted.partition_point(|range| range.end() <= rest.range.start());
+            for hidden in redacted[first..].iter().take_while(|hidden| hidden.start() < captured.range.end()) {
+                parts.push(before(rest, hidden.start()));
+                rest = from(rest, hidden.end());
+            }
+            parts.push(rest);
+        }
+        self.completed_by(Self { parts: disjoint(parts), elsewhere: Some(Elsewhere(other)), ..Self::default() })
+    }
+
+    /// What was redacted, by rising address, without overlaps.
+    fn redacted(&self) -> impl Iterator<Item = AddressRange> + '_ {
+        let mut end = Address(0);
+        self.reasons.iter().filter(|(_, reason)| *reason == NotRead::Redacted).filter_map(move |(range, _)| {
+            let rest = AddressRange::new(range.start().max(end), range.end());
+            end = end.max(range.end());
+            (!rest.is_empty()).then_some(rest)
+        })
     }
 
     /// The parts, each with the number of its source; sources are counted from `first`.
@@ -152,10 +198,14 @@ impl MemoryMap {
         let index = self.parts.partition_point(|part| part.range.end() <= address);
         let part = self.parts.get(index).filter(|part| part.range.contains(address));
         let part = from(*part.ok_or_else(|| self.reason(address))?, address);
+        let length = usize::try_from(part.range.size()).unwrap_or(usize::MAX).min(buffer.len());
+        let Some(offset) = part.offset else {
+            let elsewhere = self.elsewhere.as_ref().ok_or(NotRead::Unreadable)?;
+            return elsewhere.0.read(address, &mut buffer[..length]);
+        };
         let origin = self.origins.get(index).copied().unwrap_or(0);
         let source = self.sources.get(usize::from(origin)).ok_or(NotRead::Unreadable)?;
-        let length = usize::try_from(part.range.size()).unwrap_or(usize::MAX).min(buffer.len());
-        match source.read_at(part.offset.ok_or(NotRead::Unreadable)?, &mut buffer[..length]) {
+        match source.read_at(offset, &mut buffer[..length]) {
             Ok(0) | Err(_) if length > 0 => Err(NotRead::Unreadable),
             Ok(count) => Ok(count),
             Err(_) => Err(NotRead::Unreadable),
@@ -202,8 +252,6 @@ impl CapturedMemory for MemoryMap {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -238,6 +286,23 @@ mod tests {
                 prop_assert_eq!(byte[0], if kept.contains(&address) { 7 } else { 9 });
             }
         }
+    }
+
+    #[test]
+    fn what_is_filled_is_read_from_elsewhere() {
+        let range = |start, end| AddressRange::new(Address(start), Address(end));
+        let memory = map(1, &[(10, 10), (30, 5)]).with_reasons(vec![(range(22, 25), NotRead::Redacted)]);
+        let filled = memory.filled_from(Arc::new(map(2, &[(0, 40)])));
+        let placed: Vec<_> = filled.captured().iter().map(|part| (part.range, part.offset)).collect();
+        let held = |start, end| (range(start, end), Some(start));
+        let other = |start, end| (range(start, end), None);
+        let expected = [other(0, 10), held(10, 20), other(20, 22), other(25, 30), held(30, 35), other(35, 40)];
+        assert_eq!(placed, expected);
+        let mut bytes = [0; 22];
+        assert_eq!(filled.read(Address(0), &mut bytes), Ok(22));
+        assert_eq!(bytes, [[2; 10].as_slice(), &[1; 10], &[2; 2]].concat()[..]);
+        assert_eq!(filled.read(Address(22), &mut bytes), Err(NotRead::Redacted));
+        assert_eq!(filled.missing(), 1);
     }
 
     #[test]

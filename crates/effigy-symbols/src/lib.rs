@@ -5,4 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod image;
+pub mod locate;
+pub mod server;
 pub mod unwind;
+pub mod whole;

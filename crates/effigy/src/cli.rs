@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use converting::{ConvertArgs, VerifyArgs};
 pub(crate) use reading::{
-    CompareArgs, MemoryCommand, ModulesArgs, PlainArgs, ReadArgs, RegionsArgs, SearchArgs, ShapeArg, ThreadsArgs,
-    UsageArg, WriteFileArgs,
+    CompareArgs, ImageArgs, InfoArgs, MemoryCommand, ModulesArgs, PlainArgs, ReadArgs, RegionsArgs, SearchArgs,
+    ServerArgs, ShapeArg, ThreadsArgs, UsageArg, WriteFileArgs,
 };
 
 /// Take and read likenesses of programs: memory dumps.
@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Dump a running process to a file
     Dump(Box<DumpArgs>),
     /// Say what a dump is and what its process was doing: system, process, times, fault, what is missing
-    Info(PlainArgs),
+    Info(InfoArgs),
     /// List threads, with their registers
     Threads(ThreadsArgs),
     /// List program images, loaded and unloaded

@@ -3,8 +3,10 @@
 
 mod expression;
 mod file;
+mod images;
 mod index;
 mod live;
+mod servers;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -19,6 +21,7 @@ use serde::Serialize;
 
 pub(crate) use self::expression::matches_pattern;
 pub(crate) use self::file::open as open_file;
+pub(crate) use self::images::{FromImage, Images, Places};
 use self::index::Index;
 use crate::exit::Exit;
 use crate::{print, target};
@@ -44,6 +47,7 @@ pub(crate) struct Subject {
     name: PathBuf,
     seen: Seen,
     index: OnceCell<Index>,
+    images: Option<Images>,
 }
 
 #[derive(Debug)]
@@ -69,6 +73,9 @@ pub(crate) struct Source<'a> {
     /// How long the process stood still, in microseconds, where it was stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pause_us: Option<u128>,
+    /// Bytes of memory that are taken from image files, where these were looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_bytes: Option<u64>,
     warnings: Vec<Warning<'a>>,
 }
 
@@ -98,7 +105,7 @@ impl Subject {
             let (view, pause) = live::look(pid, look)?;
             Seen::Live { view: Box::new(view), pause }
         };
-        let subject = Self { name: path.to_owned(), seen, index: OnceCell::new() };
+        let subject = Self { name: path.to_owned(), seen, index: OnceCell::new(), images: None };
         subject.say_pause();
         Ok(subject)
     }
@@ -123,7 +130,8 @@ impl Subject {
             let place = warning.offset.map(|offset| format!("offset {offset:#x}: ")).unwrap_or_default();
             format!("{place}{}", print::safe(warning.text.as_bytes()))
         };
-        warnings.iter().map(text).collect()
+        let images = self.images.as_ref().map_or(&[][..], Images::warnings);
+        warnings.iter().map(text).chain(images.iter().cloned()).collect()
     }
 
     /// As it was named.
@@ -142,7 +150,7 @@ impl Subject {
     /// Its memory.
     pub(crate) fn memory(&self) -> &dyn CapturedMemory {
         match &self.seen {
-            Seen::Dump(dump) => &dump.memory,
+            Seen::Dump(dump) => self.filled().unwrap_or(&dump.memory),
             Seen::Live { view, .. } => view.as_ref(),
         }
     }
@@ -202,6 +210,7 @@ impl Subject {
             Seen::Live { pause, .. } => *pause,
             Seen::Dump(_) => None,
         };
+        let images = self.images.as_ref().map_or(&[][..], Images::warnings);
         Source {
             kind: dump.map_or("live", |dump| match dump.kind {
                 DumpKind::Minidump => "minidump",
@@ -213,10 +222,12 @@ impl Subject {
             compression: dump.and_then(|dump| dump.compression).map(effigy_formats::Compression::as_str),
             full: dump.is_none_or(|dump| dump.is_full),
             pause_us: pause.map(|pause| pause.as_micros()),
+            image_bytes: self.images.as_ref().filter(|images| images.is_used()).map(Images::bytes),
             warnings: dump
                 .map_or(&[][..], |dump| &dump.warnings)
                 .iter()
                 .map(|warning| Warning { offset: warning.offset, text: &warning.text })
+                .chain(images.iter().map(|text| Warning { offset: None, text }))
                 .collect(),
         }
     }

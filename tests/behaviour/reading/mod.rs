@@ -2,6 +2,7 @@
 
 mod changes;
 mod documents;
+mod images;
 mod live;
 mod memory;
 mod oracles;

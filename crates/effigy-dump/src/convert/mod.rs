@@ -276,7 +276,8 @@ fn road(dump: &OpenedDump, wanted: &Wanted) -> Result<Road, ConvertError> {
         return Ok(Road::Write);
     }
     match (format, wanted.kind) {
-        (_, None) if dump.kind != DumpKind::ReflectionPair => Ok(Road::Copy),
+        // Memory that comes from elsewhere is in no file that could be copied.
+        (_, None) if dump.kind != DumpKind::ReflectionPair && !is_filled(dump) => Ok(Road::Copy),
         (Format::ElfCore, _) => Ok(Road::Write),
         (Format::Minidump, _) => {
             let ends = dump.attachments.iter().map(|(about, start)| (*start, start.saturating_add(about.length)));
@@ -284,6 +285,11 @@ fn road(dump: &OpenedDump, wanted: &Wanted) -> Result<Road, ConvertError> {
             Ok(Road::Carry(Box::new(Carried::new(dump.source.clone(), attached)?)))
         }
     }
+}
+
+/// Whether some of a dump's memory comes from elsewhere, such as from image files.
+fn is_filled(dump: &OpenedDump) -> bool {
+    dump.memory.captured().iter().any(|captured| captured.offset.is_none())
 }
 
 /// The files that are embedded in a dump.

@@ -1,7 +1,7 @@
 //! What kind a dump is that is to be converted, and what its header may say afterwards.
 
 use effigy_formats::{DumpKind, OpenedDump};
-use effigy_process::{CapturedMemory, Protection};
+use effigy_process::{CapturedMemory, CapturedRange, Protection};
 
 use crate::kind::{Kind, MinidumpType};
 
@@ -53,7 +53,9 @@ fn has_code(dump: &OpenedDump) -> bool {
     });
     code.clone().any(|region| {
         let last = effigy_process::Address(region.range.end().0 - 1);
-        dump.memory.captured_from(last).first().is_some_and(|captured| captured.range.contains(last))
+        // What was added from an image file does not make it another kind.
+        let holds = |captured: &CapturedRange| captured.range.contains(last) && captured.offset.is_some();
+        dump.memory.captured_from(last).first().is_some_and(holds)
     })
 }
 

@@ -42,6 +42,8 @@ struct File<'a, Elf: FileHeader<Endian = Endianness>> {
     endian: Endianness,
     segments: &'a [Elf::ProgramHeader],
     sections: &'a [Elf::SectionHeader],
+    /// The lowest image address that is loaded, page rounded.
+    base: u64,
     /// The names of the sections, one behind the other.
     names: Vec<u8>,
 }
@@ -58,50 +60,58 @@ impl<Elf: FileHeader<Endian = Endianness>> File<'_, Elf> {
             return Err(damage("number of program headers", place));
         }
         // Sections may be missing: from what was copied out of memory, from what was cut off.
-        let sections = header.section_headers(endian, &cache).unwrap_or_default();
+        let sections: &[Elf::SectionHeader] =
+            if source.is_loaded() { &[] } else { header.section_headers(endian, &cache).unwrap_or_default() };
         let sections = &sections[..sections.len().min(MOST_SECTIONS)];
         let names = header.section_strings_index(endian, &cache).ok().and_then(|index| sections.get(index.0));
         let names = names.and_then(|names| names.file_range(endian)).filter(|(_, size)| *size <= LONGEST_NAMES);
         let names = names.and_then(|(offset, size)| source.bytes(offset, size)).unwrap_or_default();
         let order = if endian.is_big_endian() { ByteOrder::Big } else { ByteOrder::Little };
         let architecture = Architecture::of_elf(header.e_machine(endian).0, header.is_class_64(), order);
-        File::<Elf> { source, order, endian, segments, sections, names }.facts(architecture)
+        let loads = segments.iter().filter(|segment| segment.p_type(endian) == elf::PT_LOAD);
+        let lowest = loads.map(|segment| -> u64 { segment.p_vaddr(endian).into() }).min().unwrap_or(0);
+        let base = lowest & !(architecture.usual_page_size() - 1);
+        Ok(File::<Elf> { source, order, endian, segments, sections, base, names }.facts(architecture))
     }
 
-    fn facts(&self, architecture: Architecture) -> Result<Facts, Damage> {
+    fn facts(&self, architecture: Architecture) -> Facts {
         let debug_only = self.sections.iter().any(|section| {
             let flags = section.sh_flags(self.endian);
             let code = flags.contains(elf::SHF_ALLOC) && flags.contains(elf::SHF_EXECINSTR);
             code && section.sh_type(self.endian) == elf::SHT_NOBITS
         });
         let segments = self.loaded(debug_only);
-        let page = architecture.usual_page_size();
-        let base = segments.iter().map(|segment| segment.address).min().unwrap_or(0) & !(page - 1);
         let mut sections: Vec<Section> = self.sections.iter().filter_map(|header| self.section(header)).collect();
         if !sections.iter().any(|section| section.name == ".eh_frame_hdr") && !debug_only {
             self.unwind_sections(&segments, &mut sections);
         }
         let build_id = self.build_id();
         let fixups = self.of_kind(elf::PT_DYNAMIC).next().map(|dynamic| Fixups::Dynamic(self.file_range(dynamic)));
-        Ok(Facts {
+        Facts {
             kind: ImageKind::Elf,
             architecture,
             byte_order: self.order,
-            base,
+            base: self.base,
             identity: ImageIdentity { build_id, ..ImageIdentity::default() },
             sections,
             segments,
             debug_only,
             fixups: fixups.unwrap_or_default(),
-        })
+        }
     }
 
     fn of_kind(&self, kind: elf::ProgramType) -> impl Iterator<Item = &Elf::ProgramHeader> {
         self.segments.iter().filter(move |segment| segment.p_type(self.endian) == kind)
     }
 
+    /// Where the bytes of a program header lie: in the file, or in memory, which has also those that the file has not.
     fn file_range(&self, header: &Elf::ProgramHeader) -> Range<u64> {
-        let (offset, size) = header.file_range(self.endian);
+        let (mut offset, mut size) = header.file_range(self.endian);
+        if self.source.is_loaded() {
+            let address: u64 = header.p_vaddr(self.endian).into();
+            offset = address.saturating_sub(self.base);
+            size = header.p_memsz(self.endian).into();
+        }
         offset..offset.saturating_add(size)
     }
 
@@ -165,7 +175,10 @@ impl<Elf: FileHeader<Endian = Endianness>> File<'_, Elf> {
     fn build_id(&self) -> Option<BuildId> {
         let sections = self.sections.iter().filter(|section| section.sh_type(self.endian) == elf::SHT_NOTE);
         let sections = sections.filter_map(|section| section.file_range(self.endian)).take(MOST_NOTES);
-        let segments = self.of_kind(elf::PT_NOTE).map(|segment| segment.file_range(self.endian)).take(MOST_NOTES);
+        let segments = self.of_kind(elf::PT_NOTE).take(MOST_NOTES).map(|segment| {
+            let range = self.file_range(segment);
+            (range.start, range.end - range.start)
+        });
         sections.chain(segments).find_map(|(offset, size)| {
             let bytes = self.source.bytes(offset, size.min(LONGEST_NOTES))?;
             // Notes of one segment should all be aligned as it is; vdsos have one that says 8 and holds notes of 4.
@@ -176,7 +189,7 @@ impl<Elf: FileHeader<Endian = Endianness>> File<'_, Elf> {
     /// The sections that unwinding needs, by the program header that leads to them, where there are no section headers.
     fn unwind_sections(&self, segments: &[Segment], sections: &mut Vec<Section>) {
         let Some(header) = self.of_kind(elf::PT_GNU_EH_FRAME).next() else { return };
-        let (address, file) = (header.p_vaddr(self.endian).into(), self.file_range(header));
+        let (address, file): (u64, _) = (header.p_vaddr(self.endian).into(), self.file_range(header));
         let size = file.end.saturating_sub(file.start);
         let mut start = [0; 8];
         let known = self.source.read_exact_at(file.start, &mut start).is_some() && start[0] == 1;

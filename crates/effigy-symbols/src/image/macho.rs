@@ -6,7 +6,7 @@ use effigy_process::{Architecture, ByteOrder, Guid, Protection};
 use object::endian::{Endian, Endianness};
 use object::macho;
 use object::read::ReadCache;
-use object::read::macho::{FatArch, MachHeader, MachOFatFile, Section as _, Segment as _};
+use object::read::macho::{FatArch, LoadCommandData, MachHeader, MachOFatFile, Section as _, Segment as _};
 
 use super::source::{Headers, Source};
 use super::{Damage, Facts, Fixups, ImageIdentity, ImageKind, Section, Segment};
@@ -75,10 +75,24 @@ fn read_as<Mach: MachHeader<Endian = Endianness>>(source: &Source) -> Result<Fac
             let address = add_segment::<Mach>(source, endian, segment, sections, &mut facts).ok_or(bad)?;
             text = text.or((segment.name() == b"__TEXT").then_some(address));
         }
+        if is_encrypted(command, endian) {
+            facts.fixups = Fixups::Encrypted;
+        }
     }
     let lowest = || facts.segments.iter().map(|segment| segment.address).min();
     facts.base = text.or_else(lowest).unwrap_or(0);
     Ok(facts)
+}
+
+/// Whether a command says that code is encrypted in the file, as in programs of Apple's store.
+fn is_encrypted(command: LoadCommandData<'_, Endianness>, endian: Endianness) -> bool {
+    let system = match command.cmd() {
+        macho::LC_ENCRYPTION_INFO | macho::LC_ENCRYPTION_INFO_64 => {
+            command.data::<macho::EncryptionInfoCommand32<Endianness>>().map(|info| info.cryptid.get(endian))
+        }
+        _ => return false,
+    };
+    system.is_ok_and(|system| system != 0)
 }
 
 /// Adds a segment and its sections, and says at which image address it lies; `None` where the sections do not fit into
@@ -91,12 +105,21 @@ fn add_segment<Mach: MachHeader<Endian = Endianness>>(
     facts: &mut Facts,
 ) -> Option<u64> {
     let address: u64 = segment.vmaddr(endian).into();
-    let (memory_size, (offset, size)) = (segment.vmsize(endian).into(), segment.file_range(endian));
+    let (memory_size, (mut offset, mut size)) = (segment.vmsize(endian).into(), segment.file_range(endian));
+    if source.is_loaded() {
+        // The header that is being read lies at the beginning of this segment.
+        if segment.name() == b"__TEXT" {
+            facts.base = address;
+        }
+        (offset, size) = (address.wrapping_sub(facts.base), memory_size);
+    }
     let protection = Protection::from_bits_truncate(segment.initprot(endian).0.to_le_bytes()[0]);
     let file = offset..offset.saturating_add(size.min(memory_size));
     let sections = segment.sections(endian, sections).ok()?;
     for (header, offset) in segment.section_offsets(endian, sections).flatten() {
         if facts.sections.len() < MOST_SECTIONS {
+            let address: u64 = header.addr(endian).into();
+            let offset = if source.is_loaded() { address.wrapping_sub(facts.base) } else { offset };
             facts.sections.push(section::<Mach>(source, endian, header, offset, &file));
         }
     }

@@ -7,10 +7,11 @@
 //! of Mach-O). What lies at image address `a` lies in the process at `a - image.base() + module.range.start()`.
 
 mod elf;
+mod fixups;
 mod macho;
 mod pack;
 mod pe;
-mod source;
+pub(crate) mod source;
 
 use std::fs::File;
 use std::io;
@@ -18,8 +19,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use effigy_process::{Architecture, BuildId, ByteOrder, Guid, PdbIdentity, PeIdentity, Protection};
+use effigy_process::{Address, Architecture, BuildId, ByteOrder, Guid, Memory, PdbIdentity, PeIdentity, Protection};
 
+use self::fixups::{Fixups, PeFixups};
+pub use self::fixups::{LoaderChanges, Unfit};
 use self::pack::Packing;
 use self::source::Source;
 
@@ -93,20 +96,6 @@ impl Segment {
     fn file_size(&self) -> u64 {
         self.file.end.saturating_sub(self.file.start)
     }
-}
-
-/// Where an image says what the loader changes in it.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-enum Fixups {
-    /// Nothing is known of any.
-    #[default]
-    None,
-    /// ELF: the dynamic section, in the file.
-    Dynamic(Range<u64>),
-    /// PE: the blocks of base relocations, by image address.
-    Blocks(Range<u64>),
-    /// PE: it was linked to be loaded nowhere else.
-    Stripped,
 }
 
 /// What the headers of a file say.
@@ -213,6 +202,21 @@ impl Image {
         Self::of_source(Source::of_bytes(bytes.into()), name)
     }
 
+    /// The image that lies in a process's memory from `start` on, `size` bytes of it, as far as its headers are there: for
+    /// images whose files are gone. Of ELF there are no sections but those that unwinding needs, as the others are not
+    /// loaded. Writable parts are as the process left them.
+    ///
+    /// # Errors
+    /// When there is no image, or its headers are damaged or missing.
+    pub fn from_memory(
+        memory: Arc<dyn Memory + Send + Sync>,
+        start: Address,
+        size: u64,
+        name: &Path,
+    ) -> Result<Self, ImageError> {
+        Self::of_source(Source::of_memory(memory, start, size), name)
+    }
+
     fn slices_of(source: Source, path: &Path) -> Result<Vec<Self>, ImageError> {
         match macho::fat_slices(&source) {
             Some(slices) => Ok(slices.into_iter().filter_map(|slice| Self::of_source(slice, path).ok()).collect()),
@@ -230,11 +234,8 @@ impl Image {
             [0xfe, 0xed, 0xfa, 0xce | 0xcf, ..] | [0xce | 0xcf, 0xfa, 0xed, 0xfe, ..] => macho::read(&source),
             _ => return Err(ImageError::NotAnImage { path: path.to_owned() }),
         };
-        let mut facts = facts.map_err(|Damage { what, offset }| ImageError::Malformed {
-            path: path.to_owned(),
-            what,
-            offset,
-        })?;
+        let mut facts =
+            facts.map_err(|Damage { what, offset }| ImageError::Malformed { path: path.to_owned(), what, offset })?;
         facts.segments.sort_by_key(|segment| segment.address);
         Ok(Self { path: path.to_owned(), source, facts })
     }
@@ -429,3 +430,6 @@ impl Section {
         section
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -9,7 +9,7 @@ use object::read::ReadCache;
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, optional_header_magic};
 
 use super::source::{Headers, Source};
-use super::{Damage, Facts, Fixups, ImageIdentity, ImageKind, LONGEST_NAME, Section, Segment};
+use super::{Damage, Facts, Fixups, ImageIdentity, ImageKind, LONGEST_NAME, PeFixups, Section, Segment};
 
 /// Most entries of the debug directory, and bytes of a CodeView record, that are read.
 const MOST_ENTRIES: u32 = 64;
@@ -20,9 +20,12 @@ const SYMBOL: u64 = 18;
 /// Bytes of a disk sector: where sections begin in the file is rounded down to one.
 const SECTOR: u64 = 512;
 const PAGE: u64 = 0x1000;
-/// The number of the page of relocations, and of the debug directory, among the data directories.
+/// Numbers of data directories: imports, base relocations, debug directory, load configuration, import addresses.
+const IMPORTS: usize = 1;
 const RELOCATIONS: usize = 5;
 const DEBUG: usize = 6;
+const CONFIGURATION: usize = 10;
+const ADDRESSES: usize = 12;
 
 /// The facts of a file that begins with `MZ`.
 pub(super) fn read(source: &Source) -> Result<Facts, Damage> {
@@ -46,21 +49,27 @@ fn read_as<Pe: ImageNtHeaders>(source: &Source) -> Result<Facts, Damage> {
     let table = header.sections(&cache, offset).map_err(|_| damage("section table", offset))?;
     let (file, optional) = (header.file_header(), header.optional_header());
     let base = optional.image_base();
-    let strings = strings(file);
+    let strings = strings(file).filter(|_| !source.is_loaded());
     let headers = u64::from(optional.size_of_headers());
     let segment = Segment { address: base, memory_size: headers, file: 0..headers, protection: Protection::READ };
     let mut segments = vec![segment];
-    segments.extend(table.iter().map(|section| loaded(base, section)));
+    segments.extend(table.iter().map(|section| loaded(source, base, section)));
     let directory = |index| directories.get(index).map(|entry: &pe::ImageDataDirectory| entry.address_range());
     let record = directory(DEBUG).and_then(|(address, size)| debug_record(source, base, &segments, address, size));
-    let stripped = file.characteristics.get(LE).contains(pe::IMAGE_FILE_RELOCS_STRIPPED);
-    let fixups = match directory(RELOCATIONS) {
-        _ if stripped => Fixups::Stripped,
-        Some((address, size)) if size > 0 => {
-            let start = base.saturating_add(address.into());
-            Fixups::Blocks(start..start.saturating_add(size.into()))
-        }
-        _ => Fixups::None,
+    let range = |index: usize| {
+        let (address, size) = directory(index).unwrap_or_default();
+        let start = base.saturating_add(address.into());
+        start..start.saturating_add(size.into())
+    };
+    let fixups = PeFixups {
+        stripped: file.characteristics.get(LE).contains(pe::IMAGE_FILE_RELOCS_STRIPPED),
+        relocations: range(RELOCATIONS),
+        imports: range(IMPORTS),
+        addresses: range(ADDRESSES),
+        configuration: range(CONFIGURATION),
+        is_64: header.is_type_64(),
+        headers,
+        end: base.saturating_add(optional.size_of_image().into()),
     };
     let pe = PeIdentity {
         time_stamp: file.time_date_stamp.get(LE),
@@ -76,7 +85,7 @@ fn read_as<Pe: ImageNtHeaders>(source: &Source) -> Result<Facts, Damage> {
         sections: table.iter().map(|header| section(source, base, strings, header)).collect(),
         segments,
         debug_only: false,
-        fixups,
+        fixups: Fixups::Pe(Box::new(fixups)),
     })
 }
 
@@ -94,10 +103,13 @@ fn sizes(header: &pe::ImageSectionHeader) -> (u64, u64) {
 }
 
 /// A section as it is loaded: in whole pages, as far as the file has bytes for them.
-fn loaded(base: u64, header: &pe::ImageSectionHeader) -> Segment {
+fn loaded(source: &Source, base: u64, header: &pe::ImageSectionHeader) -> Segment {
     let (raw, size) = sizes(header);
-    let start = u64::from(header.pointer_to_raw_data.get(LE)) & !(SECTOR - 1);
-    let in_file = if start == 0 { 0 } else { raw.min(size.next_multiple_of(PAGE)) };
+    let (start, in_file) = match u64::from(header.pointer_to_raw_data.get(LE)) & !(SECTOR - 1) {
+        _ if source.is_loaded() => (header.virtual_address.get(LE).into(), size),
+        0 => (0, 0),
+        start => (start, raw.min(size.next_multiple_of(PAGE))),
+    };
     let flags = header.characteristics.get(LE);
     let mut protection = Protection::empty();
     protection.set(Protection::READ, flags.contains(pe::IMAGE_SCN_MEM_READ));
@@ -110,7 +122,14 @@ fn loaded(base: u64, header: &pe::ImageSectionHeader) -> Segment {
 fn section(source: &Source, base: u64, strings: Option<u64>, header: &pe::ImageSectionHeader) -> Section {
     let (raw, size) = sizes(header);
     let start = u64::from(header.pointer_to_raw_data.get(LE));
-    let file = if start == 0 { 0..0 } else { start..start + raw.min(size) };
+    let file = match start {
+        _ if source.is_loaded() => {
+            let start = u64::from(header.virtual_address.get(LE));
+            start..start + size
+        }
+        0 => 0..0,
+        start => start..start + raw.min(size),
+    };
     let long = header.name_offset().ok().flatten().and_then(|offset| long_name(source, strings?, offset));
     let name = long.unwrap_or_else(|| header.raw_name().to_vec());
     let address = base.saturating_add(header.virtual_address.get(LE).into());
@@ -145,13 +164,15 @@ fn architecture(machine: pe::Machine, is_64: bool) -> Architecture {
 fn debug_record(source: &Source, base: u64, segments: &[Segment], address: u32, size: u32) -> Option<PdbIdentity> {
     let directory = in_file(segments, base.checked_add(address.into())?)?;
     let count = (u64::from(size) / ENTRY).min(MOST_ENTRIES.into());
-    let entries = source.bytes(directory.start, (count * ENTRY).min(directory.end - directory.start) / ENTRY * ENTRY)?;
+    let entries =
+        source.bytes(directory.start, (count * ENTRY).min(directory.end - directory.start) / ENTRY * ENTRY)?;
     let count = entries.len() / usize::try_from(ENTRY).ok()?;
     let (entries, _) = object::pod::slice_from_bytes::<pe::ImageDebugDirectory>(&entries, count).ok()?;
     let mut records = entries.iter().filter(|entry| entry.typ.get(LE) == pe::IMAGE_DEBUG_TYPE_CODEVIEW);
     records.find_map(|entry| {
         let size = u64::from(entry.size_of_data.get(LE)).min(LONGEST_RECORD);
-        code_view(&source.bytes(entry.pointer_to_raw_data.get(LE).into(), size)?)
+        let place = if source.is_loaded() { entry.address_of_raw_data } else { entry.pointer_to_raw_data };
+        code_view(&source.bytes(place.get(LE).into(), size)?)
     })
 }
 

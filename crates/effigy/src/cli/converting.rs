@@ -36,6 +36,11 @@ pub(crate) struct ConvertArgs {
     #[arg(long, value_enum, default_value_t = CompressArg::None)]
     pub(crate) compress: CompressArg,
 
+    /// Put pages of programs that the dump leaves out into the new one, from image files: those in these folders, with ":"
+    /// between them, and this system's own
+    #[arg(long, value_name = "PATHS", value_delimiter = ':')]
+    pub(crate) image_path: Vec<PathBuf>,
+
     /// Replace a file of the same name, in place of adding a number to the name
     #[arg(long)]
     pub(crate) overwrite: bool,

@@ -22,7 +22,47 @@ pub(crate) struct TargetArgs {
     pub(crate) json: bool,
 }
 
-/// Arguments of `effigy info`, `effigy handles` and `effigy streams`.
+/// Which image files are read where a dump leaves pages of programs out.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    /// Folders in which image files are looked for before this system's own, with ":" between them: with the files in
+    /// them, or laid out as a system's root, as a symbol server, or with a .build-id folder
+    #[arg(long, value_name = "PATHS", value_delimiter = ':')]
+    pub(crate) image_path: Vec<PathBuf>,
+
+    /// Take nothing from image files: what the dump does not hold is not there
+    #[arg(long, conflicts_with_all = ["image_path", "symbol_path"])]
+    pub(crate) no_images: bool,
+
+    #[command(flatten)]
+    pub(crate) servers: ServerArgs,
+}
+
+/// Which servers are asked for files that are not on this machine.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Where else to look, with ";" between the parts: a folder, srv*CACHE*URL, cache*FOLDER, DebugInfoD*URL
+    /// [default: _NT_SYMBOL_PATH, then DEBUGINFOD_URLS, of the environment]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) symbol_path: Option<String>,
+
+    /// Ask no server: use what was got from them before
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// Arguments of `effigy info`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct InfoArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
+}
+
+/// Arguments of `effigy handles` and `effigy streams`.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct PlainArgs {
@@ -139,6 +179,11 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) limit: usize,
 
+    /// Compare pages of programs as well that a dump leaves out, from image files: those in these folders, with ":"
+    /// between them, and this system's own
+    #[arg(long, value_name = "PATHS", value_delimiter = ':')]
+    pub(crate) image_path: Vec<PathBuf>,
+
     /// Print the answer as one line of JSON (docs/json.md)
     #[arg(long)]
     pub(crate) json: bool,
@@ -161,6 +206,9 @@ pub(crate) enum MemoryCommand {
 pub(crate) struct ReadArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
 
     /// Where to begin: hexadecimal digits with or without 0x, MODULE+0x10, or a register such as @rsp
     #[arg(value_name = "ADDRESS")]
@@ -209,6 +257,9 @@ pub(crate) enum ShapeArg {
 pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
 
     /// Bytes, as pairs of hexadecimal digits; spaces do not matter. All patterns may be given more than once
     #[arg(long, value_name = "HEX", group = "what", value_parser = parse_bytes)]
@@ -263,6 +314,9 @@ something is missing and --fill was not given; 6 written, and what is missing wa
 pub(crate) struct WriteFileArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
 
     /// Where to begin, as for `memory read`
     #[arg(value_name = "ADDRESS")]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::cli::CompareArgs;
 use crate::exit::Exit;
 use crate::print::Page;
-use crate::subject::{Look, Refused, Source, Subject};
+use crate::subject::{Look, Places, Refused, Source, Subject};
 use crate::words;
 
 /// Runs the command.
@@ -21,8 +21,13 @@ pub(crate) fn run(args: &CompareArgs) -> Exit {
 }
 
 fn answer(args: &CompareArgs) -> Result<Exit, Refused> {
-    let before = Subject::open(&args.before, Look::Passing)?;
-    let after = Subject::open(&args.after, Look::Passing)?;
+    let mut before = Subject::open(&args.before, Look::Passing)?;
+    let mut after = Subject::open(&args.after, Look::Passing)?;
+    if !args.image_path.is_empty() && !args.no_memory {
+        let places = Places::folders(&args.image_path);
+        before.fill_from(&places, None);
+        after.fill_from(&places, None);
+    }
     let comparison = Comparison::of(before.process(), after.process());
     let memory = (!args.no_memory).then(|| memory(&before, &after, args.limit));
     let mut page = Page::begin();

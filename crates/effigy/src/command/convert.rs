@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use effigy_dump::convert::{Conversion, ConvertError, Converted, Wanted};
 use effigy_dump::name::{NameParts, destination, format_of};
-use effigy_dump::sink::{FileWriter, Output, PartialFile, Published, StreamWriter};
+use effigy_dump::sink::{FileWriter, Output, PartialFile, Published, StreamWriter, size};
 use effigy_dump::write::{MoveError, Progress};
 use effigy_formats::container::SeekableWriter;
-use effigy_formats::{DumpKind, Format, WriteError};
+use effigy_formats::{DumpKind, Format, OpenedDump, WriteError};
 use effigy_process::{FaultKind, Process};
 use jiff::Zoned;
 
@@ -32,7 +32,8 @@ use crate::command::dump::kind_of;
 use crate::exit::Exit;
 use crate::print;
 use crate::progress::ProgressView;
-use crate::subject::{Refused, open_file};
+use crate::subject::{Images, Places, Refused, open_file};
+use crate::words;
 
 /// How often it is looked whether somebody wants an end.
 const TICK: Duration = Duration::from_millis(20);
@@ -63,7 +64,8 @@ pub(crate) fn run(args: &ConvertArgs) -> Exit {
 fn convert(args: &ConvertArgs, cancel: &Cancel) -> Result<Report, Refused> {
     let began = Instant::now();
     let goal = Goal::of(args)?;
-    let dump = open_file(&args.input)?;
+    let mut dump = open_file(&args.input)?;
+    let images = (!args.image_path.is_empty()).then(|| fill(&mut dump, args));
     let source_format = if dump.kind == DumpKind::ElfCore { Format::ElfCore } else { Format::Minidump };
     let format = goal.format.unwrap_or(source_format);
     let kind = args.kind.map(kind_of);
@@ -79,7 +81,25 @@ fn convert(args: &ConvertArgs, cancel: &Cancel) -> Result<Report, Refused> {
     view.clear();
     cancel.check().map_err(|failure| (Exit::from(&failure), "cancelled; nothing was kept".to_owned()))?;
     let (published, converted) = outcome?;
-    Ok(Report::new(args, &dump, &conversion, format, published, converted, began.elapsed()))
+    let mut report = Report::new(args, &dump, &conversion, format, published, converted, began.elapsed());
+    if let Some(images) = images {
+        report.image_bytes = Some(images.bytes());
+        report.warn(images.warnings());
+    }
+    Ok(report)
+}
+
+/// Adds to a dump what it leaves out of its program's images, and says in its comment that this was done.
+fn fill(dump: &mut OpenedDump, args: &ConvertArgs) -> Images {
+    let images = Images::find(dump, &args.input, &Places::folders(&args.image_path), None);
+    if images.bytes() > 0 {
+        dump.memory = images.fill(std::mem::take(&mut dump.memory));
+        let (bytes, files) = (size(images.bytes()), words::count(images.used() as u64, "file"));
+        let comment = &mut dump.process.comment;
+        let separator = if comment.is_empty() { "" } else { "\n" };
+        *comment = format!("{comment}{separator}{bytes} of program images added from {files} by effigy convert");
+    }
+    images
 }
 
 /// Where the new dump goes.

@@ -15,19 +15,20 @@ use effigy_dump::sink::size;
 use effigy_process::{Architecture, ByteOrder, Credentials, Fault, MemoryCounters, PageFaults, Process, System};
 use serde::Serialize;
 
-use crate::cli::PlainArgs;
+use crate::cli::InfoArgs;
 use crate::exit::Exit;
 use crate::print::{self, Page};
 use crate::subject::{Look, Refused, Subject};
 use crate::words;
 
 /// Runs the command.
-pub(crate) fn run(args: &PlainArgs) -> Exit {
+pub(crate) fn run(args: &InfoArgs) -> Exit {
     super::tell(answer(args))
 }
 
-fn answer(args: &PlainArgs) -> Result<Exit, Refused> {
-    let subject = Subject::open(&args.target.target, Look::Passing)?;
+fn answer(args: &InfoArgs) -> Result<Exit, Refused> {
+    let mut subject = Subject::open(&args.target.target, Look::Passing)?;
+    subject.look_for_images(&args.images)?;
     let mut page = Page::begin();
     if args.target.json {
         page.json(&subject.document(Answer::of(&subject)));
@@ -60,6 +61,8 @@ struct Answer<'a> {
     page_faults: Option<&'a PageFaults>,
     credentials: Option<&'a Credentials>,
     missing: Vec<missing::Group>,
+    /// What of the missing could be read from image files; null where that was not looked for.
+    images: Option<missing::ImagesAnswer>,
     attachments: Vec<AttachmentAnswer>,
 }
 
@@ -152,6 +155,7 @@ impl<'a> Answer<'a> {
             page_faults: process.page_faults.as_ref(),
             credentials: process.credentials.as_ref(),
             missing: missing::groups(subject),
+            images: missing::images(subject),
             attachments: attachments
                 .map(|(file, offset)| AttachmentAnswer {
                     name: file.name.to_string(),

@@ -39,6 +39,9 @@ pub(super) struct Report {
     gaps: Vec<Gap>,
     /// How long everything took, in microseconds.
     wall_us: u64,
+    /// Bytes of memory that come from image files, where these were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) image_bytes: Option<u64>,
     source: Source,
 }
 
@@ -87,6 +90,7 @@ impl Report {
             lost: conversion.losses().to_vec(),
             gaps: converted.gaps,
             wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
+            image_bytes: None,
             source: Source {
                 path: args.input.clone(),
                 kind: match dump.kind {
@@ -101,6 +105,11 @@ impl Report {
                 warnings: dump.warnings.iter().map(warning).collect(),
             },
         }
+    }
+
+    /// Adds what is amiss with other files.
+    pub(super) fn warn(&mut self, texts: &[String]) {
+        self.source.warnings.extend(texts.iter().map(|text| Warning { offset: None, text: text.clone() }));
     }
 
     /// Whether it went to standard output.
@@ -133,6 +142,9 @@ impl Report {
         );
         if self.manner == "copied" {
             text.push_str("\n  byte for byte what was in the file");
+        }
+        if let Some(bytes) = self.image_bytes {
+            let _ = write!(text, "\n  {} of that from image files", size(bytes));
         }
         for warning in &self.source.warnings {
             let _ = write!(text, "\n  warning: {}", print::safe(warning.text.as_bytes()));

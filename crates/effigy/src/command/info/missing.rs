@@ -27,6 +27,42 @@ pub(super) struct Group {
     facts: Vec<String>,
 }
 
+/// What image files have of what a dump leaves out.
+#[derive(Debug, Serialize)]
+pub(super) struct ImagesAnswer {
+    /// Bytes that can be read from them.
+    bytes: u64,
+    /// Files of which some are.
+    files: Vec<String>,
+    /// Modules of which no file was found, with what it must be.
+    not_found: Vec<NotFound>,
+}
+
+#[derive(Debug, Serialize)]
+struct NotFound {
+    module: String,
+    /// Its identity in words; null when nothing is known by which a file could be told.
+    wanted: Option<String>,
+}
+
+/// The image files of a dump, where they were looked for.
+pub(super) fn images(subject: &Subject) -> Option<ImagesAnswer> {
+    let images = subject.images()?;
+    let files = images.files().files();
+    let used = files.iter().filter(|file| file.bytes > 0).filter_map(|file| file.found.file.as_ref());
+    let unfound = files.iter().filter(|file| file.found.file.is_none());
+    let not_found = unfound.filter_map(|file| {
+        let module = subject.process().modules.get(file.module)?;
+        let module = String::from_utf8_lossy(&module.path).into_owned();
+        Some(NotFound { module, wanted: file.found.wanted.clone() })
+    });
+    Some(ImagesAnswer {
+        bytes: images.bytes(),
+        files: used.map(|image| image.path().to_string_lossy().into_owned()).collect(),
+        not_found: not_found.collect(),
+    })
+}
+
 /// Gaps that are about the process, and not about how effigy just looked at it.
 fn gaps(subject: &Subject) -> impl Iterator<Item = &Gap> {
     let live = subject.dump().is_none();
@@ -68,6 +104,10 @@ pub(super) fn lines(subject: &Subject) -> Vec<String> {
             ""
         };
         lines.push(format!("not in this dump: {} of what is mapped, in {regions}{usual}", size(bytes)));
+    }
+    if let Some(images) = subject.images().filter(|images| images.bytes() > 0) {
+        let files = words::count(images.used() as u64, "image file");
+        lines.push(format!("of that, {} can be read from {files}", size(images.bytes())));
     }
     lines
 }

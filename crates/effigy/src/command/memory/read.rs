@@ -10,7 +10,7 @@ use crate::cli::{ReadArgs, ShapeArg};
 use crate::exit::Exit;
 use crate::print::{self, Page};
 use crate::stretches::{self, Missing};
-use crate::subject::{Look, Refused, Subject};
+use crate::subject::{FromImage, Look, Refused, Subject};
 use crate::words;
 
 /// Bytes that are read when nothing else is said, as WinDbg does.
@@ -26,8 +26,9 @@ const MOST_MISSING: usize = 20;
 
 /// Gives the answer.
 pub(super) fn answer(args: &ReadArgs) -> Result<Exit, Refused> {
-    let subject = Subject::open(&args.target.target, look(&args.address))?;
+    let mut subject = Subject::open(&args.target.target, look(&args.address))?;
     let range = range(&subject, args)?;
+    subject.fill(&args.images, Some(range))?;
     let mut page = Page::begin();
     if args.target.json {
         if range.size() > MOST_JSON {
@@ -42,6 +43,7 @@ pub(super) fn answer(args: &ReadArgs) -> Result<Exit, Refused> {
         ShapeArg::Ascii | ShapeArg::Unicode => text(&subject, args.shape, range, &mut page),
         _ => numbers(&subject, args.shape, range, &mut page),
     };
+    tell_images(&subject, range, &mut page);
     tell_missing(subject.process(), &missing, &mut page);
     Ok(page.finish())
 }
@@ -185,6 +187,18 @@ fn text(subject: &Subject, shape: ShapeArg, range: AddressRange, page: &mut Page
     missing
 }
 
+/// Says below the lines what of them comes from image files.
+pub(super) fn tell_images(subject: &Subject, range: AddressRange, page: &mut Page) {
+    let parts = subject.image_parts(range);
+    for part in parts.iter().take(MOST_MISSING) {
+        let path = print::safe(part.path.as_bytes());
+        page.line(format!("== {}: from image {path}", words::range(subject.process(), part.range)));
+    }
+    if parts.len() > MOST_MISSING {
+        page.line(format!("== and {} ranges more", parts.len() - MOST_MISSING));
+    }
+}
+
 /// Says below the lines what is missing in them, and why.
 pub(super) fn tell_missing(process: &Process, missing: &[Missing], page: &mut Page) {
     for part in missing.iter().take(MOST_MISSING) {
@@ -212,11 +226,15 @@ struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     missing: Vec<Missing>,
+    /// What comes from image files.
+    from_images: Vec<FromImage>,
 }
 
 fn json(subject: &Subject, shape: ShapeArg, range: AddressRange, page: &mut Page) {
     let process = subject.process();
-    let mut answer = Answer { range, bytes: None, values: None, locations: None, text: None, missing: Vec::new() };
+    let from_images = subject.image_parts(range);
+    let mut answer =
+        Answer { range, bytes: None, values: None, locations: None, text: None, missing: Vec::new(), from_images };
     if matches!(shape, ShapeArg::Ascii | ShapeArg::Unicode) {
         let mut letters = Letters::new(shape, process.byte_order);
         answer.missing = each_byte(subject, range, |byte| letters.take(byte));

@@ -30,7 +30,8 @@ const SHOWN: usize = 16;
 /// Gives the answer.
 pub(super) fn answer(args: &SearchArgs) -> Result<Exit, Refused> {
     let look = if args.pointer_to.iter().any(|text| text.contains('@')) { Look::Registers } else { Look::Threads };
-    let subject = Subject::open(&args.target.target, look)?;
+    let mut subject = Subject::open(&args.target.target, look)?;
+    subject.fill(&args.images, None)?;
     let space = space(&subject);
     let patterns = patterns(&subject, args)?;
     let search = Search::new(&patterns).map_err(|error| (Exit::Usage, error.to_string()))?;
@@ -49,6 +50,7 @@ pub(super) fn answer(args: &SearchArgs) -> Result<Exit, Refused> {
             ControlFlow::Continue(())
         });
         answer.not_in_dump_bytes = not_in_dump(&subject, scope.as_deref());
+        answer.from_images_bytes = from_images(&subject, scope.as_deref());
         page.json(&subject.document(Complete { answer, report }));
         return Ok(page.finish());
     }
@@ -60,6 +62,10 @@ pub(super) fn answer(args: &SearchArgs) -> Result<Exit, Refused> {
         if page.is_closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     tell(&report, not_in_dump(&subject, scope.as_deref()), &mut page);
+    let from_images = from_images(&subject, scope.as_deref());
+    if from_images > 0 {
+        page.line(format!("searched as well: {} from image files, as they are not in this dump", size(from_images)));
+    }
     Ok(page.finish())
 }
 
@@ -119,7 +125,14 @@ fn scope(subject: &Subject, space: &AddressSpace, within: &[String]) -> Result<O
     Ok(Some(joined))
 }
 
-/// Bytes that are mapped and in scope and that the dump does not hold.
+/// Bytes in scope that come from image files.
+fn from_images(subject: &Subject, scope: Option<&[AddressRange]>) -> u64 {
+    let all = [AddressRange::new(Address(0), Address(u64::MAX))];
+    let parts = scope.unwrap_or(&all).iter().flat_map(|range| subject.image_parts(*range));
+    parts.map(|part| part.range.size()).fold(0, u64::saturating_add)
+}
+
+/// Bytes that are mapped and in scope and that neither the dump nor image files hold.
 fn not_in_dump(subject: &Subject, scope: Option<&[AddressRange]>) -> u64 {
     if subject.dump().is_none() {
         return 0;
@@ -140,8 +153,10 @@ fn not_in_dump(subject: &Subject, scope: Option<&[AddressRange]>) -> u64 {
 struct Answer {
     hits: Vec<HitAnswer>,
     unread: Vec<Unread>,
-    /// Bytes that are mapped where was searched and that the dump does not hold.
+    /// Bytes that are mapped where was searched and that neither the dump nor image files hold.
     not_in_dump_bytes: u64,
+    /// Bytes that were taken from image files.
+    from_images_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]

@@ -11,7 +11,7 @@ use crate::cli::WriteFileArgs;
 use crate::exit::Exit;
 use crate::print::{self, Page};
 use crate::stretches::{self, Missing};
-use crate::subject::{Refused, Subject};
+use crate::subject::{FromImage, Refused, Subject};
 use crate::words;
 
 /// The answer as JSON; docs/json.md describes it.
@@ -24,13 +24,16 @@ struct Answer {
     /// Bytes that are zeros as there were none.
     filled_bytes: u64,
     missing: Vec<Missing>,
+    /// What comes from image files.
+    from_images: Vec<FromImage>,
 }
 
 /// Gives the answer.
 pub(super) fn answer(args: &WriteFileArgs) -> Result<Exit, Refused> {
-    let subject = Subject::open(&args.target.target, look(&args.address))?;
-    subject.say_warnings();
+    let mut subject = Subject::open(&args.target.target, look(&args.address))?;
     let range = AddressRange::sized(subject.address(&args.address, args.thread)?, args.length);
+    subject.fill(&args.images, Some(range))?;
+    subject.say_warnings();
     if range.size() < args.length {
         return Err((Exit::Usage, format!("{} bytes from {} on go beyond all addresses", args.length, range.start())));
     }
@@ -50,6 +53,7 @@ pub(super) fn answer(args: &WriteFileArgs) -> Result<Exit, Refused> {
         bytes: range.size(),
         filled_bytes,
         missing,
+        from_images: subject.image_parts(range),
     };
     Ok(exit.and(tell(&subject, answer, args.target.json)))
 }
