@@ -38,8 +38,8 @@ impl Walk<'_, '_> {
                 let (fp_at, ra_at) = (fp.wrapping_sub(16), fp.wrapping_sub(8));
                 self.chained(registers, fp_at, ra_at, fp)
             }
-            Architecture::Ppc64 | Architecture::Ppc64le => self.back_chain(registers, 16, nature),
-            Architecture::S390x => self.back_chain(registers, 112, nature),
+            Architecture::Ppc64 | Architecture::Ppc64le => self.by_back_chain(registers, 16, nature),
+            Architecture::S390x => self.by_back_chain(registers, 112, nature),
             _ => Err(Failure::Nothing),
         }
     }
@@ -120,20 +120,22 @@ impl Walk<'_, '_> {
         Err(failure)
     }
 
-    /// The chain of stack pointers: each frame begins with the address of its caller's, and the return address lies
-    /// `above` bytes up the caller's.
-    fn back_chain(&mut self, registers: &FrameRegisters, above: u64, nature: Nature) -> Result<Caller, Failure> {
+    /// By the chain of stack pointers; by the link register where that leads nowhere and the frame made no call, as it was
+    /// not stored yet then.
+    fn by_back_chain(&mut self, registers: &FrameRegisters, above: u64, nature: Nature) -> Result<Caller, Failure> {
+        let chained = self.back_chain(registers, above);
+        match registers.abi().link.filter(|_| nature.interrupted && chained.is_err()) {
+            Some(link) => self.leaf(registers, link).or(chained),
+            None => chained,
+        }
+    }
+
+    /// Each frame begins with the address of its caller's, and the return address lies `above` bytes up the caller's.
+    fn back_chain(&mut self, registers: &FrameRegisters, above: u64) -> Result<Caller, Failure> {
         let sp = registers.stack_pointer().ok_or(Failure::Nothing)?.0;
         let up = self.pointer(sp)?;
         let up = self.sound(registers, Some(Address(up)))?;
         let address = self.pointer(up.wrapping_add(above))?;
-        if nature.interrupted
-            && self.believable(address).is_err()
-            && let Some(link) = registers.abi().link
-        {
-            // It was not stored yet. The frame may be there already, which the next step then takes for another's.
-            return self.leaf(registers, link);
-        }
         if address == 0 {
             return Err(Failure::End);
         }

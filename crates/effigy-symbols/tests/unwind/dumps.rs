@@ -58,7 +58,26 @@ fn every_dump_of_the_collection_is_unwound() {
     }
 }
 
-/// Cores of many architectures, each with its program beside it, as elfutils see them.
+/// Where eu-stack sees other frames than we do, and why: beginnings of paths.
+const EXPLAINED: [(&str, &str); 12] = [
+    ("lldb/elf-core_altmain.core", "its last frame is the word 1, which is no code"),
+    ("lldb/elf-core_linux-i386.core", "its last frame is the word 1"),
+    ("lldb/elf-core_linux-x86_64.core", "its last frame is the word 1"),
+    ("lldb/elf-core_linux-fpr_sse_", "its last frame is the word 1"),
+    ("lldb/elf-core_linux-aarch64-pac.core", "it leaves the signatures in the return addresses"),
+    (
+        "lldb/elf-core_linux-aarch64-sve",
+        "neither code nor tables are there: it takes the link register, and we the frame pointer",
+    ),
+    ("lldb/elf-core_linux-ppc64le.core", "the core does not tell where the program is mapped"),
+    ("lldb/elf-core_linux-riscv64.core", "it does not unwind riscv64"),
+    ("lldb/module-end_test.core", "it has no program, and we go by the frame pointer"),
+    ("lldb/mte_core_file", "the stack is not in the core: it takes the link register, and we say so"),
+    ("lldb/non_address_bit", "the stack is not in the core"),
+    ("lldb/sme_core_file", "the stack is not in the core"),
+];
+
+/// Cores of many architectures, some with their program beside them, as elfutils see them.
 #[test]
 fn cores_of_other_people_beside_eu_stack() {
     let (Some(corpus), Some(tool)) = (corpus(), tool("eu-stack")) else { return };
@@ -72,6 +91,8 @@ fn cores_of_other_people_beside_eu_stack() {
         let programs: Vec<&Path> = exe.into_iter().collect();
         let ours = stacks(&dump, &Files::new(&dump.process, &programs, &[]));
         let (same, count) = agreement(&path, &ours, &theirs);
+        let explained = EXPLAINED.iter().find(|(start, _)| path.starts_with(start));
+        assert!(same == count || explained.is_some(), "{path}: {same} of {count} frames equal");
         (equal, all) = (equal + same, all + count);
     }
     println!("eu-stack: {equal} of {all} frames equal");
@@ -95,7 +116,8 @@ fn walked(tool: &Path, dump: &Path, symbols: &[PathBuf]) -> Option<BTreeMap<u32,
 
 /// Minidumps with their symbol files: the frames of minidump-stackwalk are among ours, in their order. What it found by
 /// scanning is a guess and left out, with what follows. Ours are more: it takes the frame pointer in the stubs of system
-/// calls as well, where that is still the caller's.
+/// calls as well, where that is still the caller's. It sees more in two: a return address that a smashed stack was
+/// overwritten with, and the 32-bit frames of a process under WOW64, of which this dump shows the 64-bit ones.
 #[test]
 fn minidumps_beside_minidump_stackwalk() {
     let (Some(corpus), Some(tool)) = (corpus(), tool("minidump-stackwalk")) else { return };
@@ -119,7 +141,7 @@ fn minidumps_beside_minidump_stackwalk() {
         }
     }
     println!("minidump-stackwalk: {found} of {all} frames found");
-    assert!(all > 0 && found * 100 >= all * 95);
+    assert!(all > 0 && found * 100 >= all * 99);
 }
 
 /// The same program in dumps of several tools: the stacks are those of the core that the kernel wrote, or gdb's.
