@@ -9,6 +9,7 @@ pub(crate) mod info;
 pub(crate) mod memory;
 pub(crate) mod modules;
 pub(crate) mod regions;
+pub(crate) mod run;
 pub(crate) mod streams;
 pub(crate) mod threads;
 pub(crate) mod verify;
