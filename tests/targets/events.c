@@ -5,6 +5,7 @@
  *   exit N            ends with status N from a second thread
  *   threads N         starts N threads one after the other, each of which ends
  *   exec PROGRAM ...  becomes that
+ *   exec-thread PROGRAM ...  the same from one of a dozen threads
  *   load              loads and unloads a library
  *   reach N           calls `reached` N times
  *   signals NAME      tells `ready`, counts SIGUSR1 and ends with status of their number after SIGTERM
@@ -103,6 +104,12 @@ static void *sleep_well(void *nothing)
 static void *exit_from_here(void *status)
 {
     exit((int)(intptr_t)status);
+}
+
+static void *become(void *words)
+{
+    execvp(*(char **)words, words);
+    return NULL;
 }
 
 static uint64_t hash_of_text(void)
@@ -222,6 +229,12 @@ int main(int argc, char **argv)
             pthread_join(start(just_end, NULL, 0), NULL);
     if (!strcmp(what, "exec"))
         execvp(argv[2], argv + 2);
+    if (!strcmp(what, "exec-thread")) {
+        for (int i = 0; i < 10; i++)
+            start(sleep_well, NULL, 64 * 1024);
+        start(become, argv + 2, 0);
+        sleep_forever();
+    }
     if (!strcmp(what, "load")) {
         void *library = dlopen("libutil.so.1", RTLD_NOW);
         if (!library)

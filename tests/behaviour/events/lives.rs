@@ -52,6 +52,17 @@ fn another_program() {
     assert_eq!(observed.dumps().len(), 1);
 }
 
+/// The thread that calls execve takes the id of the first one, and all others end, none of them by itself.
+#[test]
+fn another_program_by_any_thread() {
+    let arguments = ["exec-thread", "sh", "-c", "exit 4"];
+    let observed = observe(&["--on", "exec,thread-exit,exit", "-n", "9"], &target(), &arguments);
+    assert_eq!(observed.run.code, Some(4));
+    let events: Vec<_> = observed.told.iter().filter_map(|told| told["event"].as_str()).collect();
+    assert_eq!(events, ["exec", "exit"], "{:?}", observed.told);
+    assert_eq!(observed.dumps().len(), 2);
+}
+
 /// A clone is made of the program while one of its threads stands at its first instruction; it does not wait for the dump.
 #[test]
 fn moments_with_a_clone() {

@@ -396,6 +396,9 @@ impl State {
     }
 
     fn executed(&mut self, pid: u32, tid: u32) {
+        // A thread that has taken the first one's id with its execve answers no request before somebody has heard of that
+        // (`looks_like_a_spurious_pid` in kernel/ptrace.c). There is no signal that could be lost.
+        wait::consume(tid);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.set.keep_only(tid);
         let launched = process.launching.take().is_some();

@@ -393,7 +393,8 @@ impl ThreadSet {
             let id = ThreadId(tid);
             match hold {
                 Hold::Stopped(_) | Hold::Event => match read_registers(pid_of(tid)) {
-                    Err(Errno::ESRCH) => moved.push(tid),
+                    // One that has just called execve answers when the session has heard of it.
+                    Err(Errno::ESRCH) if hold != Hold::Event => moved.push(tid),
                     registers => threads.push(StoppedThread {
                         id,
                         registers: registers
