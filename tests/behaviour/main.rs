@@ -9,6 +9,7 @@
 #![allow(clippy::print_stderr, reason = "tests tell the figures that they do not assert")]
 
 mod converting;
+mod events;
 #[cfg(feature = "fault-injection")]
 mod faults;
 mod files;

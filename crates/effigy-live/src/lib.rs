@@ -1,7 +1,7 @@
 //! A running Linux process.
 //!
 //! [`procfs`] reads what `/proc` says of it, [`select`] finds it, [`stop`] stops and resumes it, [`snapshot`] puts the
-//! two together into a process at one instant whose memory can be read. All `unsafe` code of effigy lives in this
+//! two together into a process at one instant whose memory can be read, [`debug`] is there when something happens. All `unsafe` code of effigy lives in this
 //! crate.
 //!
 //! The first rule is to harm no target. What follows from it, everywhere in this crate:
@@ -10,6 +10,7 @@
 //! - Pages that the target does not have are never touched: reading them would make it grow.
 //! - Nothing waits without a deadline.
 
+pub mod debug;
 pub mod error;
 mod haste;
 pub mod headroom;

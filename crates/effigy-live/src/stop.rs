@@ -10,24 +10,29 @@
 //! rounds until a whole pass over `/proc/PID/task` finds nobody new: whoever could still make one is stopped by then.
 
 mod borrow;
+mod foreign;
 mod reaper;
 pub(crate) mod registers;
 mod restart;
+mod road;
 mod threads;
 pub(crate) mod wait;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use effigy_process::{NoRegisters, ProcessId, Registers, ThreadId, ThreadState};
+use effigy_process::{Address, NoRegisters, ProcessId, Registers, ThreadId, ThreadState};
 
+use crate::debug::Member;
 use crate::procfs::ProcDir;
 use crate::remote::{Code, Refused, Twin, Userfault};
 use crate::{Haste, LiveError, inject};
-use threads::ThreadSet;
-pub(crate) use threads::already_traced;
+pub(crate) use foreign::already_traced;
+pub(crate) use road::Task;
+use road::{Road, ask};
+pub(crate) use threads::{Hold, ThreadSet, go_on};
 
 /// How long stopping may take.
 #[derive(Clone, Copy, Debug)]
@@ -74,10 +79,12 @@ pub struct Stopped {
     pub since: Instant,
     /// When all of them stood still.
     pub still: Instant,
+    /// Where the kernel keeps breakpoints for us in the target's code, and the bytes that belong there.
+    pub breakpoints: Vec<(Address, u8)>,
 }
 
 /// What the tracer tells while and after the target stands still.
-enum Event {
+pub(crate) enum Event {
     Stopped(Result<Stopped, LiveError>),
     Ended,
 }
@@ -85,15 +92,9 @@ enum Event {
 /// Where the answer to a call inside the target comes.
 pub type Answer<T> = Receiver<Result<T, Refused>>;
 
-/// Something that only the tracer can do. The second argument tells whether it is no longer wanted.
-type Task = Box<dyn FnOnce(&mut ThreadSet, &dyn Fn() -> bool) + Send>;
-
-/// The way to the tracer thread, until the tracer is dropped.
-type Tasks = Arc<Mutex<Option<Sender<Task>>>>;
-
 /// Lets the target go, for another thread than the one that holds the [`Tracer`].
 #[derive(Clone, Debug)]
-pub struct Release(Tasks);
+pub struct Release(Road);
 
 impl Release {
     /// Lets the target go. Returns when every thread is free.
@@ -101,29 +102,9 @@ impl Release {
     /// # Errors
     /// When the tracer thread has come to an end: the target is free, and was so for an unknown time.
     pub fn release(&self) -> Result<(), LiveError> {
-        let free = ask(&self.0, |threads, _| threads.detach_all())?;
+        let free = ask(&self.0, |threads| threads.detach_all())?;
         free.recv_timeout(LONGEST_RELEASE).map_err(|_| LiveError::OwnThread("tracer"))
     }
-}
-
-fn send(tasks: &Tasks, task: Task) -> Result<(), LiveError> {
-    let tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
-    let sent = tasks.as_ref().map(|tasks| tasks.send(task));
-    sent.and_then(Result::ok).ok_or(LiveError::OwnThread("tracer"))
-}
-
-/// Has the tracer do something; its result comes on the channel, unless the tracer comes to an end before.
-fn ask<T: Send + 'static>(
-    tasks: &Tasks,
-    task: impl FnOnce(&mut ThreadSet, &dyn Fn() -> bool) -> T + Send + 'static,
-) -> Result<Receiver<T>, LiveError> {
-    let (sender, receiver) = bounded(1);
-    let task: Task = Box::new(move |threads, cancelled| {
-        // Nobody may be waiting any more.
-        let _ = sender.send(task(threads, cancelled));
-    });
-    send(tasks, task)?;
-    Ok(receiver)
 }
 
 /// The thread that holds the trace.
@@ -132,8 +113,8 @@ pub struct Tracer {
     pid: ProcessId,
     events: Receiver<Event>,
     event_sender: Sender<Event>,
-    /// Taking it away asks the thread to let the target go, and to end.
-    tasks: Tasks,
+    /// Closing it asks the thread to let the target go, and to end.
+    road: Road,
     cancelled: Arc<AtomicBool>,
     over: Receiver<Instant>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -163,12 +144,23 @@ impl Tracer {
         let thread = std::thread::Builder::new()
             .name("tracer".into())
             .spawn({
-                let (events, cancelled) = (event_sender.clone(), Arc::clone(&cancelled));
-                move || work(dir, &to_do, &cancelled, &events, &over_sender)
+                let events = event_sender.clone();
+                move || work(dir, &to_do, &events, &over_sender)
             })
             .map_err(|_| LiveError::OwnThread("tracer"))?;
-        let tasks = Arc::new(Mutex::new(Some(tasks)));
-        Ok(Self { pid, events, event_sender, tasks, cancelled, over, thread: Some(thread), since: None })
+        let road = Road::Own(Arc::new(Mutex::new(Some(tasks))));
+        Ok(Self { pid, events, event_sender, road, cancelled, over, thread: Some(thread), since: None })
+    }
+
+    /// One for a process that a session of [`debug`](crate::debug) traces: that session's thread does the work. Its
+    /// threads are let go on, and stay traced; one that the session holds for an event stays as it is.
+    #[must_use]
+    pub fn of_session(member: &Member) -> Self {
+        let (event_sender, events) = bounded(4);
+        member.listen(Some(event_sender.clone()));
+        let (cancelled, over) = (Arc::default(), crossbeam_channel::never());
+        let road = Road::Session(member.clone());
+        Self { pid: member.pid(), events, event_sender, road, cancelled, over, thread: None, since: None }
     }
 
     /// Begins to stop the process; [`wait_stopped`](Self::wait_stopped) tells the outcome. `still` is told when all threads
@@ -179,14 +171,16 @@ impl Tracer {
     /// When the thread is gone.
     pub fn stop(&self, limits: StopLimits, still: Option<Sender<Instant>>) -> Result<(), LiveError> {
         let events = self.event_sender.clone();
-        let stop: Task = Box::new(move |threads, cancelled| {
+        let given_up = Arc::clone(&self.cancelled);
+        let stop: Task = Box::new(move |threads| {
+            let cancelled = || given_up.load(Ordering::Relaxed);
             let tell = |moment| {
                 if let Some(still) = &still {
                     // Nobody may be waiting, or for nothing but the last.
                     let _ = still.try_send(moment);
                 }
             };
-            let result = with_reaper(threads, |threads| threads.stop_all(limits, cancelled, &tell));
+            let result = with_reaper(threads, |threads| threads.stop_all(limits, &cancelled, &tell));
             if result.is_err() {
                 threads.detach_all();
             }
@@ -195,13 +189,13 @@ impl Tracer {
             }
             assert!(!inject::hit(inject::TRACER_PANIC), "injected failure");
         });
-        send(&self.tasks, stop)
+        self.road.send(stop)
     }
 
     /// What lets the target go, for another thread.
     #[must_use]
     pub fn releaser(&self) -> Release {
-        Release(Arc::clone(&self.tasks))
+        Release(self.road.clone())
     }
 
     /// Begins to make a twin of the target, which stands still.
@@ -209,7 +203,7 @@ impl Tracer {
     /// # Errors
     /// When the tracer thread is gone.
     pub fn make_twin(&self, code: Code) -> Result<Answer<Twin>, LiveError> {
-        ask(&self.tasks, move |threads, _| threads.make_twin(code))
+        ask(&self.road, move |threads| threads.make_twin(code))
     }
 
     /// Ends the twin, if there is one, and has the target collect it: one of its threads stands still for that for a
@@ -218,7 +212,7 @@ impl Tracer {
     /// # Errors
     /// When the tracer thread is gone; the twin is gone with it.
     pub fn end_twin(&self) -> Result<Answer<Duration>, LiveError> {
-        ask(&self.tasks, |threads, _| end_twin(threads))
+        ask(&self.road, end_twin)
     }
 
     /// Begins to make a userfaultfd for the target's memory: one of its threads stands still for that for a moment, and
@@ -227,8 +221,10 @@ impl Tracer {
     /// # Errors
     /// When the tracer thread is gone.
     pub fn open_userfault(&self, code: Code) -> Result<Answer<(Userfault, Duration)>, LiveError> {
-        ask(&self.tasks, move |threads, cancelled| {
-            with_reaper(threads, |threads| Ok(threads.open_userfault(code, cancelled)))
+        let given_up = Arc::clone(&self.cancelled);
+        ask(&self.road, move |threads| {
+            let cancelled = || given_up.load(Ordering::Relaxed);
+            with_reaper(threads, |threads| Ok(threads.open_userfault(code, &cancelled)))
                 .unwrap_or_else(|error| Err(Refused::new(error.to_string())))
         })
     }
@@ -262,7 +258,10 @@ impl Tracer {
     }
 
     fn is_over(&self) -> bool {
-        self.thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
+        match &self.road {
+            Road::Own(_) => self.thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished),
+            Road::Session(member) => member.is_over(),
+        }
     }
 
     /// Lets the target go and says how long it stood still, from the first interrupt to the last detach. Returns when
@@ -271,7 +270,7 @@ impl Tracer {
     /// # Errors
     /// When the tracer thread had come to an end before: the target is free, and was so for an unknown part of the time.
     pub fn resume(&mut self) -> Result<Duration, LiveError> {
-        let free = ask(&self.tasks, |threads, _| {
+        let free = ask(&self.road, |threads| {
             threads.detach_all();
             threads.free_since()
         })?;
@@ -284,7 +283,14 @@ impl Tracer {
 impl Drop for Tracer {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
-        drop(self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Road::Session(member) = &self.road {
+            // A session that is over has let everything go.
+            if let Ok(free) = ask(&self.road, let_all_go) {
+                let _ = free.recv_timeout(LONGEST_RELEASE);
+            }
+            return member.listen(None);
+        }
+        self.road.close();
         let free = self.over.recv_timeout(LONGEST_RELEASE);
         if let Some(thread) = self.thread.take().filter(|_| free != Err(RecvTimeoutError::Timeout)) {
             // A panic there was recorded by the panic hook; its end has freed the target either way.
@@ -294,7 +300,7 @@ impl Drop for Tracer {
 }
 
 /// Body of the tracer thread.
-fn work(dir: ProcDir, tasks: &Receiver<Task>, cancelled: &AtomicBool, events: &Sender<Event>, over: &Sender<Instant>) {
+fn work(dir: ProcDir, tasks: &Receiver<Task>, events: &Sender<Event>, over: &Sender<Instant>) {
     // It sleeps unless the target waits for it.
     let _haste = Haste::begin();
     let mut threads = ThreadSet::new(dir);
@@ -302,7 +308,7 @@ fn work(dir: ProcDir, tasks: &Receiver<Task>, cancelled: &AtomicBool, events: &S
     loop {
         let nap = Duration::from_millis(if threads.free_left() { 1 } else { 20 });
         match tasks.recv_timeout(nap) {
-            Ok(task) => task(&mut threads, &|| cancelled.load(Ordering::Relaxed)),
+            Ok(task) => task(&mut threads),
             Err(RecvTimeoutError::Timeout) => {
                 if !told && threads.has_ended() {
                     told = events.try_send(Event::Ended).is_ok();
@@ -311,10 +317,14 @@ fn work(dir: ProcDir, tasks: &Receiver<Task>, cancelled: &AtomicBool, events: &S
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
+    let_all_go(&mut threads);
+    let _ = over.send(Instant::now());
+}
+
+fn let_all_go(threads: &mut ThreadSet) {
     threads.detach_all();
     // Nobody hears of a failure here; a twin that is not collected is so by the next dump.
-    let _ = end_twin(&mut threads);
-    let _ = over.send(Instant::now());
+    let _ = end_twin(threads);
 }
 
 fn end_twin(threads: &mut ThreadSet) -> Result<Duration, Refused> {
@@ -325,7 +335,7 @@ fn end_twin(threads: &mut ThreadSet) -> Result<Duration, Refused> {
 }
 
 /// Does something that may have to wait for `PTRACE_SEIZE`, with someone who collects dead threads meanwhile.
-fn with_reaper<T>(
+pub(crate) fn with_reaper<T>(
     threads: &mut ThreadSet,
     task: impl FnOnce(&mut ThreadSet) -> Result<T, LiveError>,
 ) -> Result<T, LiveError> {

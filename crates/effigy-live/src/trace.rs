@@ -12,9 +12,10 @@ pub(crate) fn pid_of(tid: u32) -> Pid {
     Pid::from_raw(i32::try_from(tid).unwrap_or(i32::MAX))
 }
 
-pub(crate) fn seize(tid: u32) -> Result<(), Errno> {
+/// Begins to trace a thread, which runs on, with these options (`PTRACE_O_*`).
+pub(crate) fn seize(tid: u32, options: i32) -> Result<(), Errno> {
     inject::step();
-    ptrace::seize(pid_of(tid), ptrace::Options::empty())
+    ptrace::seize(pid_of(tid), ptrace::Options::from_bits_truncate(options))
 }
 
 pub(crate) fn interrupt(tid: u32) -> Result<(), Errno> {
@@ -25,10 +26,15 @@ pub(crate) fn interrupt(tid: u32) -> Result<(), Errno> {
 /// Lets a stopped thread go, with a signal or none (0). One that was killed meanwhile cannot be let go and has to be
 /// collected.
 pub(crate) fn detach(tid: u32, signal: i32) {
-    inject::step();
-    if resume(libc::PTRACE_DETACH, tid, signal).is_err() {
+    if release(tid, signal).is_err() {
         leave(tid);
     }
+}
+
+/// Ends the trace of a stopped thread, which goes on with a signal or none (0).
+pub(crate) fn release(tid: u32, signal: i32) -> Result<(), Errno> {
+    inject::step();
+    resume(libc::PTRACE_DETACH, tid, signal)
 }
 
 /// Traced threads that could not be let go when they should have been: they did not stand still, or are dead.
@@ -53,6 +59,25 @@ pub(crate) fn take_left() -> Vec<u32> {
 pub(crate) fn resume_with(tid: u32, signal: i32) -> Result<(), Errno> {
     inject::step();
     resume(libc::PTRACE_CONT, tid, signal)
+}
+
+/// Leaves a thread that job control has stopped as it is, until job control has it go on.
+pub(crate) fn listen(tid: u32) -> Result<(), Errno> {
+    inject::step();
+    resume(libc::PTRACE_LISTEN, tid, 0)
+}
+
+/// What a stopped thread's event is about: a new thread's or process's id, a status, a former id.
+pub(crate) fn event_message(tid: u32) -> Result<u32, Errno> {
+    inject::step();
+    let message = ptrace::getevent(pid_of(tid))?;
+    u32::try_from(message).map_err(|_| Errno::ERANGE)
+}
+
+/// The signal that a stopped thread is about to get.
+pub(crate) fn signal_info(tid: u32) -> Result<libc::siginfo_t, Errno> {
+    inject::step();
+    ptrace::getsiginfo(pid_of(tid))
 }
 
 /// A request that takes a signal number in place of a pointer.
@@ -124,13 +149,6 @@ mod calls {
             )
         };
         Errno::result(result).map(drop)
-    }
-
-    /// What an event is about: for a new process, its id.
-    pub(crate) fn event_message(tid: u32) -> Result<u32, Errno> {
-        inject::step();
-        let message = ptrace::getevent(pid_of(tid))?;
-        u32::try_from(message).map_err(|_| Errno::ERANGE)
     }
 
     pub(crate) fn signal_mask(tid: u32) -> Result<u64, Errno> {

@@ -30,6 +30,11 @@ impl Cancel {
         Self { signal, deadline: timeout.map(|timeout| (Instant::now() + timeout, timeout)) }
     }
 
+    /// One for a piece of work with a deadline of its own that begins now.
+    pub(crate) fn part(&self, timeout: Option<Duration>) -> Self {
+        Self { signal: Arc::clone(&self.signal), deadline: timeout.map(|timeout| (Instant::now() + timeout, timeout)) }
+    }
+
     /// One that never is.
     pub(crate) fn never() -> Self {
         Self { signal: Arc::default(), deadline: None }

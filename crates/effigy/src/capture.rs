@@ -10,6 +10,7 @@ mod drive;
 mod finish;
 mod live;
 pub(crate) mod mode;
+mod moment;
 mod work;
 
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ use crate::progress::ProgressView;
 use crate::report::Report;
 use drive::{Drive, Held};
 use mode::{Declined, Mode, Wish, modes};
+pub(crate) use moment::Moment;
 use work::{Finished, Goal, WorkResult};
 
 /// How often signals and the deadline are looked at.
@@ -123,14 +125,24 @@ pub(crate) enum Failure {
     OwnThread,
 }
 
-/// Takes the dumps of one process. When another effigy holds it, that one's dump is waited for; when it becomes another
-/// program meanwhile, it is looked at again.
+/// Takes the dumps of one process that nothing is known of. See [`capture_at`].
 pub(crate) fn capture(pid: ProcessId, request: &Request, cancel: &Cancel) -> Result<Vec<Report>, Failure> {
+    capture_at(pid, request, cancel, None)
+}
+
+/// Takes the dumps of one process, at a moment for which a session holds it or whenever that is. When another effigy holds
+/// it, that one's dump is waited for; when it becomes another program meanwhile, it is looked at again.
+pub(crate) fn capture_at(
+    pid: ProcessId,
+    request: &Request,
+    cancel: &Cancel,
+    moment: Option<&Moment>,
+) -> Result<Vec<Report>, Failure> {
     let began = Instant::now();
     let mut told = false;
     let mut replaced = 0;
     let mut careful = false;
-    let (modes, mut declined) = modes(request);
+    let (modes, mut declined) = modes(request, moment);
     let mut modes = modes.into_iter();
     let mut mode = modes.next().unwrap_or(Mode::Stop);
     loop {
@@ -139,7 +151,9 @@ pub(crate) fn capture(pid: ProcessId, request: &Request, cancel: &Cancel) -> Res
         if skips && !declined.is_empty() {
             return Err(Failure::Skipped { why: sentence(&declined) });
         }
-        match capture_once(pid, request, cancel, began, Attempt { mode, careful, declined: &declined }) {
+        match capture_once(pid, request, cancel, began, Attempt { mode, careful, declined: &declined, moment }) {
+            // What would be dumped now is not what was to be dumped.
+            Err(failure) if moment.is_some_and(Moment::is_over) => return Err(failure),
             Err(Failure::Live(LiveError::NoSnapshot(refused))) => {
                 declined.push(Declined { mode, why: refused.to_string() });
                 // There is no way after the last, and the last refuses for no such reason.
@@ -212,6 +226,8 @@ struct Attempt<'a> {
     careful: bool,
     /// Ways that were tried or ruled out before.
     declined: &'a [Declined],
+    /// The moment that is wanted.
+    moment: Option<&'a Moment>,
 }
 
 fn capture_once(
@@ -221,14 +237,16 @@ fn capture_once(
     began: Instant,
     attempt: Attempt<'_>,
 ) -> Result<Vec<Report>, Failure> {
-    let Attempt { mode, careful, declined } = attempt;
-    // A stream cannot be taken back when it turns out that memory was excluded at the last moment.
-    let careful = mode != Mode::Live && (careful || matches!(request.output, OutputPlace::Stream));
+    let Attempt { mode, careful, declined, moment } = attempt;
+    // A stream cannot be taken back, and a moment does not come again, when it turns out that memory was excluded at the
+    // last instant.
+    let once = matches!(request.output, OutputPlace::Stream) || moment.is_some_and(Moment::is_event);
+    let careful = mode != Mode::Live && (careful || once);
     let options = PreludeOptions {
         kernel_facts: request.kernel_stacks,
         careful,
         calls: matches!(mode, Mode::Live | Mode::Clone),
-        allow_traced: !request.registers,
+        allow_traced: !request.registers || moment.is_some(),
     };
     let clones = request.clones;
     // Files of the target may lie on a dead network: nothing of it is looked at by the thread that minds signals.
@@ -241,13 +259,13 @@ fn capture_once(
     })
     .map_err(|_| Failure::OwnThread)?;
     let prelude = wait_for(&looked, cancel)??;
-    let goals = plan(request, &prelude)?;
+    let goals = plan(request, &prelude, moment)?;
     let removers: Vec<Remover> = goals.iter().filter_map(|goal| goal.file.as_ref()).map(PartialFile::remover).collect();
     let progress = Arc::new(Progress::default());
 
     let job_control = NoJobControl::hold();
     let mut view = ProgressView::new(request.show_progress, &progress);
-    let mut drive = Drive::new(pid, cancel, &progress);
+    let mut drive = Drive::new(pid, cancel, &progress, moment);
     let outcome = drive.run(prelude, goals, request, mode);
     let (held, results) = drive.let_go();
     view.clear();
@@ -320,7 +338,7 @@ fn abandon(
 }
 
 /// Decides formats and names, creates the files, and checks that there is room, before anything is stopped.
-fn plan(request: &Request, prelude: &Prelude) -> Result<Vec<Goal>, Failure> {
+fn plan(request: &Request, prelude: &Prelude, moment: Option<&Moment>) -> Result<Vec<Goal>, Failure> {
     let mut kinds = request.kinds.clone();
     kinds.sort_by_key(|kind| kind.size_order());
     let needed = kinds.iter().map(|kind| room_for(*kind, request, prelude)).sum();
@@ -330,7 +348,7 @@ fn plan(request: &Request, prelude: &Prelude) -> Result<Vec<Goal>, Failure> {
             OutputPlace::Stream => {
                 Goal { kind, format: request.format.unwrap_or(Format::Minidump), destination: None, file: None }
             }
-            OutputPlace::Path(path) => file_goal(kind, path.as_deref(), request, prelude)?,
+            OutputPlace::Path(path) => file_goal(kind, path.as_deref(), request, name_parts(prelude, moment))?,
         };
         goals.push(goal);
     }
@@ -340,13 +358,13 @@ fn plan(request: &Request, prelude: &Prelude) -> Result<Vec<Goal>, Failure> {
     Ok(goals)
 }
 
-fn file_goal(
-    kind: Kind,
-    path: Option<&std::path::Path>,
-    request: &Request,
-    prelude: &Prelude,
-) -> Result<Goal, Failure> {
-    let parts = NameParts { process: prelude.name().to_vec(), pid: prelude.pid().0, exception: 0, time: Zoned::now() };
+/// What names of files can be made of.
+fn name_parts(prelude: &Prelude, moment: Option<&Moment>) -> NameParts {
+    let exception = moment.and_then(Moment::fault).map_or(0, |fault| fault.kind.numbers().0);
+    NameParts { process: prelude.name().to_vec(), pid: prelude.pid().0, exception, time: Zoned::now() }
+}
+
+fn file_goal(kind: Kind, path: Option<&std::path::Path>, request: &Request, parts: NameParts) -> Result<Goal, Failure> {
     let by_name = || path.filter(|path| !path.is_dir()).map_or(Format::Minidump, format_of);
     let format = request.format.unwrap_or_else(by_name);
     let mut destination = destination(path, format, request.compress, &parts);

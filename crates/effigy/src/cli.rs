@@ -2,6 +2,7 @@
 
 mod converting;
 mod reading;
+mod running;
 mod symbols;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ pub(crate) use reading::{
     CompareArgs, ImageArgs, InfoArgs, MemoryCommand, ModulesArgs, PlainArgs, ReadArgs, RegionsArgs, SearchArgs,
     ServerArgs, ShapeArg, ThreadsArgs, UsageArg, WriteFileArgs,
 };
+pub(crate) use running::{EventArgs, OnArg, RunArgs};
 pub(crate) use symbols::{DisassembleArgs, SourceArgs, StacksArgs, SymbolArgs, SymbolCommandArgs};
 
 /// Take and read likenesses of programs: memory dumps.
@@ -28,6 +30,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Dump a running process to a file
     Dump(Box<DumpArgs>),
+    /// Start a program and dump it when something happens to it
+    Run(Box<RunArgs>),
     /// Say what a dump is and what its process was doing: system, process, times, fault, what is missing
     Info(InfoArgs),
     /// List threads, with their registers
@@ -76,11 +80,6 @@ pub(crate) struct DumpArgs {
     /// A process id, or a process's name
     pub(crate) target: Option<String>,
 
-    /// Where to write: a file, a folder, or "-" for standard output. In a file's name PROCESSNAME, PID, YYMMDD, HHMMSS
-    /// and EXCEPTIONCODE are replaced
-    #[arg(short, long, value_name = "PATH")]
-    pub(crate) output: Option<PathBuf>,
-
     /// Dump every process that fits
     #[arg(long, conflicts_with_all = ["newest", "oldest"])]
     pub(crate) all: bool,
@@ -100,6 +99,22 @@ pub(crate) struct DumpArgs {
     /// Processes of this systemd unit
     #[arg(long, value_name = "NAME")]
     pub(crate) unit: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) options: DumpOptions,
+
+    /// Print the result as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How dumps are taken and what they hold.
+#[derive(Debug, Args)]
+pub(crate) struct DumpOptions {
+    /// Where to write: a file, a folder, or "-" for standard output. In a file's name PROCESSNAME, PID, YYMMDD, HHMMSS
+    /// and EXCEPTIONCODE are replaced
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
 
     /// What the dump holds; given more than once, the smallest is written first [default: full]
     #[arg(short, long, value_enum)]
@@ -176,10 +191,6 @@ pub(crate) struct DumpArgs {
     /// its memory changes while it is copied
     #[arg(long)]
     pub(crate) no_registers: bool,
-
-    /// Print the result as one line of JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Kinds.

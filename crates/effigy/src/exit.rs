@@ -34,6 +34,8 @@ pub(crate) enum Exit {
     Defects,
     /// What was asked for cannot be made of this dump.
     NotPossible,
+    /// As the program that was started has ended, or could not be started.
+    Program(u8),
     /// A signal asked for an end.
     Cancelled(i32),
 }
@@ -54,6 +56,7 @@ impl Exit {
             Self::NotDump => 9,
             Self::Defects => 10,
             Self::NotPossible => 11,
+            Self::Program(code) => code,
             // As shells count a death by signal: 130 for SIGINT, 143 for SIGTERM.
             Self::Cancelled(signal) => u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128)),
         }

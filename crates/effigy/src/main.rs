@@ -7,6 +7,7 @@ mod cancel;
 mod capture;
 mod cli;
 mod command;
+mod events;
 mod exit;
 mod files;
 mod kernel_text;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     panics::record();
     let outcome = std::panic::catch_unwind(|| match cli.command {
         cli::Command::Dump(args) => command::dump::run(args),
+        cli::Command::Run(args) => command::run::run(&args),
         cli::Command::Info(args) => command::info::run(&args),
         cli::Command::Threads(args) => command::threads::run(&args),
         cli::Command::Stacks(args) => command::stacks::run(&args),

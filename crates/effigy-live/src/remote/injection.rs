@@ -65,6 +65,8 @@ pub(super) struct Injection {
     frames: Frames,
     /// What lay where the frames are.
     overwritten: Vec<u8>,
+    /// The options that the thread is traced with otherwise.
+    options: i32,
 }
 
 impl Injection {
@@ -127,7 +129,16 @@ impl Injection {
         inject::step();
         mem.write_all_at(&frames.bytes, frames.base.0)
             .map_err(|error| Refused::new(format!("writing below the stack: {error}")))?;
-        let this = Self { tid, mem, call_at: place.code.call, true_registers, true_mask, frames, overwritten };
+        let this = Self {
+            tid,
+            mem,
+            call_at: place.code.call,
+            true_registers,
+            true_mask,
+            frames,
+            overwritten,
+            options: place.options,
+        };
         if let Err(errno) = this.enter(options) {
             this.finish();
             return Err(fail("preparing", errno));
@@ -140,7 +151,7 @@ impl Injection {
     fn enter(&self, options: i32) -> Result<(), Errno> {
         trace::set_registers(self.tid, &self.registers(Call(libc::SYS_getpid, [0; 6]), self.frames.own_stack))?;
         trace::set_signal_mask(self.tid, ALL_SIGNALS)?;
-        trace::set_options(self.tid, options | libc::PTRACE_O_TRACESYSGOOD)
+        trace::set_options(self.tid, self.options | options | libc::PTRACE_O_TRACESYSGOOD)
     }
 
     /// The piece of stack that is in use, and what it held before.
@@ -281,7 +292,7 @@ impl Injection {
                 Waited::Nothing => std::thread::yield_now(),
             }
         }
-        trace::set_options(tid, 0)?;
+        trace::set_options(tid, self.options)?;
         trace::set_signal_mask(tid, self.true_mask)?;
         trace::set_registers(tid, &self.true_registers)
     }

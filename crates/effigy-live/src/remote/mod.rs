@@ -66,4 +66,6 @@ pub(crate) struct Place<'a> {
     pub(crate) code: &'a Code,
     /// The target's regions as they are now, names included.
     pub(crate) regions: &'a [effigy_process::Region],
+    /// The options that its threads are traced with otherwise (`PTRACE_O_*`).
+    pub(crate) options: i32,
 }

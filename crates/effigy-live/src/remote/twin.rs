@@ -74,7 +74,7 @@ pub(crate) fn others(dir: &ProcDir) -> usize {
     let mark = Mark::read(dir);
     let is_twin = |id: u32| {
         let tracer = status(id)?.tracer();
-        if id == dir.id().0 || tracer == 0 || status(tracer)?.get("Name")? != "tracer" {
+        if id == dir.id().0 || tracer == 0 || !matches!(status(tracer)?.get("Name")?, "tracer" | "session") {
             return None;
         }
         let twin = ProcDir::open(effigy_process::ProcessId(id)).ok()?;

@@ -15,8 +15,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
 use effigy_process::{
-    Address, AddressRange, Gap, GapReason, GapSubject, Module, NotRead, PageRun, Process, ProcessId, Region,
-    RegionFlags, Snapshot,
+    Address, AddressRange, Fault, Gap, GapReason, GapSubject, Module, NotRead, PageRun, Process, ProcessId, Region,
+    RegionFlags, Snapshot, ThreadId,
 };
 
 pub use live::{CopyError, Frozen, Moment, Precopy};
@@ -40,6 +40,8 @@ pub struct LiveSnapshot {
     /// The target's memory, when pages are read elsewhere.
     target: Option<LiveMemory>,
     known: Known,
+    /// Bytes of the program's code that breakpoints have taken the place of.
+    breakpoints: Vec<(Address, u8)>,
     pidfd: Option<OwnedFd>,
     swapped: Mutex<Option<SwappedRuns>>,
 }
@@ -56,8 +58,19 @@ impl LiveSnapshot {
     ///
     /// # Errors
     /// When it has ended, or a file without which there is no dump cannot be read.
-    pub fn of_stopped(prelude: Prelude, stopped: Stopped) -> Result<Self, LiveError> {
-        facts::assemble(prelude, Some(stopped), None)
+    pub fn of_stopped(prelude: Prelude, mut stopped: Stopped) -> Result<Self, LiveError> {
+        let breakpoints = std::mem::take(&mut stopped.breakpoints);
+        let mut snapshot = facts::assemble(prelude, Some(stopped), None)?;
+        snapshot.breakpoints = breakpoints;
+        snapshot.hide_breakpoints();
+        Ok(snapshot)
+    }
+
+    /// Has the program's code read as it would without us.
+    fn hide_breakpoints(&mut self) {
+        for (address, byte) in &self.breakpoints {
+            self.known.patch(AddressRange::sized(*address, 1), vec![*byte]);
+        }
     }
 
     /// The same, with the regions, if they were read since all threads stood still.
@@ -86,6 +99,7 @@ impl LiveSnapshot {
             .map_err(|error| Refused::new(format!("the twin's memory: {error}")))?;
         self.add_gaps(gaps);
         self.known = known;
+        self.hide_breakpoints();
         self.target = Some(std::mem::replace(&mut self.memory, twins));
         // Pages that the twin reads back from swap are its own.
         self.pidfd = None;
@@ -104,6 +118,12 @@ impl LiveSnapshot {
     /// Sets the text that says who took the dump and why.
     pub fn set_comment(&mut self, comment: String) {
         self.process.comment = comment;
+    }
+
+    /// Says to which thread something has happened, and what if it was a signal: the dump is about that.
+    pub fn set_cause(&mut self, thread: ThreadId, fault: Option<Fault>) {
+        self.process.selected = Some(thread);
+        self.process.fault = fault;
     }
 
     /// Whether the program has excluded memory from dumps (MADV_DONTDUMP) that this snapshot takes for included. It may
@@ -134,7 +154,15 @@ impl LiveSnapshot {
 
     fn new(process: Process, memory: LiveMemory) -> Self {
         let pidfd = process.identity.pid.and_then(pidfd);
-        Self { process, memory, target: None, known: Known::default(), pidfd, swapped: Mutex::new(None) }
+        Self {
+            process,
+            memory,
+            target: None,
+            known: Known::default(),
+            breakpoints: Vec::new(),
+            pidfd,
+            swapped: Mutex::new(None),
+        }
     }
 
     /// Pushes what was in swap before `read` out again.

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::StopLimits;
 use super::threads::{Hold, ThreadSet};
-use super::wait::{Stop, Waited, wait};
+use super::wait::{Stop, Waited, consume, wait};
 use effigy_process::ThreadState;
 
 use crate::procfs::{Stat, parse_maps};
@@ -22,10 +23,14 @@ impl ThreadSet {
     pub(super) fn make_twin(&mut self, code: Code) -> Result<Twin, Refused> {
         let regions = parse_maps(self.dir()).map_err(|error| Refused::new(error.to_string()))?;
         let threads = self.standing();
-        let place = Place { dir: self.dir(), code: &code, regions: &regions };
+        let place = Place { dir: self.dir(), code: &code, regions: &regions, options: self.options() };
         // What a killed effigy has left is swept up on the way. It is not what was asked for, so its failure is no matter.
         let _ = reap_leftovers(self.dir(), &threads, place);
         let twin = make_twin(&threads, place)?;
+        if self.in_session() {
+            // It stands still for as long as it lives, which is nothing that the session would have to hear of.
+            consume(twin.id);
+        }
         self.twin = Some((twin.clone(), code));
         Ok(twin)
     }
@@ -41,6 +46,9 @@ impl ThreadSet {
         }
         // An orphan is collected by whoever collects orphans.
         let Some(inner) = twin.inner_id else { return Ok(Duration::ZERO) };
+        if self.in_session() {
+            return self.with_all(code, |threads, place| reap_twin(inner, threads, place));
+        }
         self.with_one(code, &|| false, |threads, place| reap_twin(inner, threads, place)).map(|(_, paused)| paused)
     }
 
@@ -84,9 +92,11 @@ impl ThreadSet {
                     continue;
                 }
             };
-            let result = parse_maps(self.dir())
-                .map_err(|error| Refused::new(error.to_string()))
-                .and_then(|regions| ask(&[(tid, stop)], Place { dir: self.dir(), code: &code, regions: &regions }));
+            let regions = parse_maps(self.dir()).map_err(|error| Refused::new(error.to_string()));
+            let result = regions.and_then(|regions| {
+                let place = Place { dir: self.dir(), code: &code, regions: &regions, options: self.options() };
+                ask(&[(tid, stop)], place)
+            });
             self.detach_all();
             match result {
                 Ok(value) => return Ok((value, since.elapsed())),
@@ -95,6 +105,23 @@ impl ThreadSet {
             }
         }
         Err(why)
+    }
+
+    /// Stops all threads, has one of them do what is asked, and has them go on. Says how long they stood still.
+    fn with_all(
+        &mut self,
+        code: Code,
+        ask: impl FnOnce(&[(u32, Stop)], Place<'_>) -> Result<(), Refused>,
+    ) -> Result<Duration, Refused> {
+        let since = Instant::now();
+        let stopped = self.stop_all(StopLimits::default(), &|| false, &|_| {});
+        let result = stopped.and_then(|_| parse_maps(self.dir())).map_err(|error| Refused::new(error.to_string()));
+        let result = result.and_then(|regions| {
+            let place = Place { dir: self.dir(), code: &code, regions: &regions, options: self.options() };
+            ask(&self.standing(), place)
+        });
+        self.detach_all();
+        result.map(|()| since.elapsed())
     }
 
     fn state(&self, tid: u32) -> Option<ThreadState> {

@@ -52,7 +52,7 @@ const NATIVE: (Architecture, &[u32]) = (Architecture::Riscv64, &[note::PRFPREG, 
 const COMPAT: Option<(Architecture, &[u32])> = None;
 
 /// Reads all register sets of a stopped thread. A set that the processor or the kernel lacks is left out.
-pub(super) fn read_registers(tid: Pid) -> Result<Registers, Errno> {
+pub(crate) fn read_registers(tid: Pid) -> Result<Registers, Errno> {
     thread_local! {
         static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     }

@@ -1,14 +1,17 @@
 //! The threads of the target as the tracer holds them.
 
+mod session;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use effigy_process::{GapReason, NoRegisters, ProcessId, ThreadId, ThreadState};
+use effigy_process::{Address, GapReason, NoRegisters, ThreadId, ThreadState};
 use nix::errno::Errno;
 
 use super::borrow::deliver;
+use super::foreign::{already_traced, release_foreign};
 use super::reaper::{BEFORE_REAPING, Reaper};
 use super::registers::read_registers;
 use super::restart::restart_if_interrupted;
@@ -18,23 +21,27 @@ use crate::procfs::{ProcDir, Stat, Status};
 use crate::remote::{Code, Twin};
 use crate::trace::{self, detach, pid_of};
 use crate::{LiveError, permission};
+use session::Session;
+pub(crate) use session::go_on;
 
 /// A thread's place on the way to standing still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(crate) enum Hold {
     /// Traced, running.
     Seized,
     /// Asked to stop.
     Interrupted,
     /// Stopped.
     Stopped(Stop),
+    /// Stopped by an event that somebody else has to deal with first.
+    Event,
     /// In uninterruptible sleep, given up.
     Unstoppable,
 }
 
 /// All threads of a target.
 #[derive(Debug)]
-pub(super) struct ThreadSet {
+pub(crate) struct ThreadSet {
     dir: ProcDir,
     threads: BTreeMap<u32, Hold>,
     since: Instant,
@@ -49,23 +56,29 @@ pub(super) struct ThreadSet {
     /// Threads that were given a signal so that one could be asked for calls.
     quietened: u32,
     /// The twin that was made, and what it was made with.
-    pub(super) twin: Option<(Twin, Code)>,
+    pub(crate) twin: Option<(Twin, Code)>,
     reaper: Arc<Reaper>,
     /// Threads that are to be let go and do not stand still yet.
     left: Vec<u32>,
+    /// When the threads go on being traced: how.
+    session: Option<Session>,
+    /// Where breakpoints are in the target's code, and the bytes that belong there.
+    breakpoints: Vec<(Address, u8)>,
 }
 
 /// Refusals in a row that are taken for final.
 const MOST_REFUSALS: u32 = 10;
 /// Signals that are let through in one stop, at most.
 const MOST_QUIETENED: u32 = 20;
-/// How long a thread that is none of the target's is waited for.
-const LONGEST_FOREIGN: Duration = Duration::from_millis(100);
 /// Rounds without anybody found, of a process that lives, are this far apart.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(5);
 
 impl ThreadSet {
     pub(super) fn new(dir: ProcDir) -> Self {
+        Self::with(dir, None)
+    }
+
+    fn with(dir: ProcDir, session: Option<Session>) -> Self {
         let now = Instant::now();
         Self {
             dir,
@@ -79,6 +92,8 @@ impl ThreadSet {
             twin: None,
             reaper: Arc::default(),
             left: Vec::new(),
+            session,
+            breakpoints: Vec::new(),
         }
     }
 
@@ -88,16 +103,16 @@ impl ThreadSet {
         Arc::clone(&self.reaper)
     }
 
-    pub(super) fn dir(&self) -> &ProcDir {
+    pub(crate) fn dir(&self) -> &ProcDir {
         &self.dir
     }
 
     /// Begins to trace a thread, which runs on.
     pub(super) fn seize(&self, tid: u32) -> Result<(), Errno> {
-        self.reaper.watched(tid, || trace::seize(tid))
+        self.reaper.watched(tid, || trace::seize(tid, self.options()))
     }
 
-    pub(super) fn insert(&mut self, tid: u32, hold: Hold) {
+    pub(crate) fn insert(&mut self, tid: u32, hold: Hold) {
         self.threads.insert(tid, hold);
     }
 
@@ -119,7 +134,8 @@ impl ThreadSet {
     fn quieten(&mut self) -> bool {
         let standing = self.standing();
         let quiet = |stop: &Stop| stop.signal == 0 || stop.job_control;
-        if self.quietened >= MOST_QUIETENED || standing.iter().any(|(_, stop)| quiet(stop)) {
+        // A session decides about each signal.
+        if self.session.is_some() || self.quietened >= MOST_QUIETENED || standing.iter().any(|(_, stop)| quiet(stop)) {
             return false;
         }
         let Some((tid, stop)) = standing.first() else { return false };
@@ -132,7 +148,7 @@ impl ThreadSet {
 
     /// Stops all threads, in rounds until a pass over them finds nobody new, and reads their registers.
     /// `tell` hears of each moment at which they all seem to stand still, before the registers are read.
-    pub(super) fn stop_all(
+    pub(crate) fn stop_all(
         &mut self,
         limits: StopLimits,
         cancelled: &dyn Fn() -> bool,
@@ -143,8 +159,10 @@ impl ThreadSet {
         self.refusals = 0;
         self.quietened = 0;
         // Still traced, and asked to stop.
-        for tid in trace::take_left() {
-            self.threads.insert(tid, Hold::Interrupted);
+        if self.session.is_none() {
+            for tid in trace::take_left() {
+                self.threads.insert(tid, Hold::Interrupted);
+            }
         }
         loop {
             if cancelled() {
@@ -245,6 +263,9 @@ impl ThreadSet {
             return Err(LiveError::KernelThread(self.dir.id(), stat.name.to_string()));
         }
         let status = Status::parse(&self.dir.read(&format!("task/{tid}/status")).unwrap_or_default());
+        if self.takes_in(tid, status.tracer()) {
+            return Ok(());
+        }
         // A tracer may be a process outside our PID namespace: then it is 0 and permission is all we can speak of.
         if status.tracer() != 0 {
             return Err(already_traced(&self.dir, status.tracer()));
@@ -348,6 +369,7 @@ impl ThreadSet {
     /// Asks the kernel, without waiting, what became of a thread.
     fn collect(&mut self, tid: u32) {
         match wait(tid) {
+            Waited::Event(event) if self.session.is_some() => self.take_event(tid, event),
             Waited::Nothing | Waited::Event(_) => {}
             Waited::Stopped(signal) => {
                 self.threads.insert(tid, Hold::Stopped(signal));
@@ -370,13 +392,14 @@ impl ThreadSet {
             }
             let id = ThreadId(tid);
             match hold {
-                Hold::Stopped(stop) => match read_registers(pid_of(tid)) {
-                    Err(Errno::ESRCH) => moved.push(tid),
+                Hold::Stopped(_) | Hold::Event => match read_registers(pid_of(tid)) {
+                    // One that has just called execve answers when the session has heard of it.
+                    Err(Errno::ESRCH) if hold != Hold::Event => moved.push(tid),
                     registers => threads.push(StoppedThread {
                         id,
                         registers: registers
                             .map_err(|error| NoRegisters { reason: GapReason::Unreadable, detail: error.to_string() }),
-                        signal: (stop.signal != 0).then_some(stop.signal),
+                        signal: hold.signal(),
                         state: None,
                     }),
                 },
@@ -404,7 +427,8 @@ impl ThreadSet {
         } else {
             self.threads.keys().next().copied().unwrap_or(leader)
         };
-        Ok(Some(Stopped { threads, witness: ThreadId(witness), since: self.since, still }))
+        let breakpoints = self.breakpoints.clone();
+        Ok(Some(Stopped { threads, witness: ThreadId(witness), since: self.since, still, breakpoints }))
     }
 
     fn unstoppable(&self, tid: u32) -> NoRegisters {
@@ -417,9 +441,10 @@ impl ThreadSet {
     }
 
     /// Whether the target was killed while it was held.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         // SIGKILL ends all threads; looking at one that was stopped is enough.
-        let stopped = self.threads.iter().find(|(_, hold)| matches!(hold, Hold::Stopped(_))).map(|(tid, _)| *tid);
+        let stands = |hold: &Hold| matches!(hold, Hold::Stopped(_) | Hold::Event);
+        let stopped = self.threads.iter().find(|(_, hold)| stands(hold)).map(|(tid, _)| *tid);
         let Some(tid) = stopped else { return false };
         if matches!(wait(tid), Waited::Gone) {
             self.threads.remove(&tid);
@@ -448,8 +473,11 @@ impl ThreadSet {
         trace::any_left()
     }
 
-    /// Lets every thread go. One that is stopped gets the signal that it was about to get.
-    pub(super) fn detach_all(&mut self) {
+    /// Lets every thread go. One that is stopped gets the signal that it was about to get. A session's threads stay traced.
+    pub(crate) fn detach_all(&mut self) {
+        if self.session.is_some() {
+            return self.go_on_traced();
+        }
         if self.threads.is_empty() {
             return;
         }
@@ -458,7 +486,7 @@ impl ThreadSet {
                 Hold::Stopped(stop) => stop,
                 // Not stopped: it cannot be detached, and is freed by the end of this thread. One that has stopped
                 // since can.
-                Hold::Seized | Hold::Interrupted | Hold::Unstoppable => match wait(tid) {
+                Hold::Seized | Hold::Interrupted | Hold::Event | Hold::Unstoppable => match wait(tid) {
                     Waited::Stopped(stop) => stop,
                     Waited::Gone => continue,
                     Waited::Nothing | Waited::Event(_) => {
@@ -479,30 +507,4 @@ impl ThreadSet {
     pub(super) fn free_since(&self) -> Instant {
         self.free
     }
-}
-
-/// Ends the trace of a thread that is none of the target's: it has to stop for a moment for that. One that does not is
-/// freed, unharmed, by the end of the tracer thread.
-fn release_foreign(tid: u32) {
-    if trace::interrupt(tid).is_err() {
-        return;
-    }
-    let began = Instant::now();
-    while began.elapsed() < LONGEST_FOREIGN {
-        match wait(tid) {
-            Waited::Stopped(stop) => return detach(tid, stop.signal),
-            Waited::Gone => return,
-            Waited::Nothing | Waited::Event(_) => std::thread::sleep(Duration::from_micros(50)),
-        }
-    }
-}
-
-/// The error for a target that someone else traces. `tracer` may be any thread of the tracing process.
-pub(crate) fn already_traced(dir: &ProcDir, tracer: u32) -> LiveError {
-    let leader = ProcDir::open(ProcessId(tracer))
-        .ok()
-        .and_then(|thread| u32::try_from(Status::parse(&thread.read("status").ok()?).number("Tgid")?).ok())
-        .unwrap_or(tracer);
-    let tracer_name = std::fs::read_to_string(format!("/proc/{leader}/comm")).unwrap_or_default().trim().to_owned();
-    LiveError::AlreadyTraced { pid: dir.id(), tracer: leader, tracer_name }
 }

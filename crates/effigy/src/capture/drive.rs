@@ -14,7 +14,7 @@ use effigy_process::ProcessId;
 
 use super::mode::Mode;
 use super::work::{Finished, Freeze, Goal, Hands, Stage, Work, WorkResult};
-use super::{Failure, LONGEST_STALL, Request, TICK, wait_for};
+use super::{Failure, LONGEST_STALL, Moment as Event, Request, TICK, wait_for};
 use crate::cancel::Cancel;
 use crate::print;
 
@@ -53,6 +53,8 @@ pub(super) struct Drive<'a> {
     pid: ProcessId,
     cancel: &'a Cancel,
     progress: &'a Arc<Progress>,
+    /// The moment for which a session holds the target.
+    event: Option<&'a Event>,
     tracer: Option<Tracer>,
     /// Whether the target stands still.
     standing: bool,
@@ -61,8 +63,13 @@ pub(super) struct Drive<'a> {
 }
 
 impl<'a> Drive<'a> {
-    pub(super) fn new(pid: ProcessId, cancel: &'a Cancel, progress: &'a Arc<Progress>) -> Self {
-        Self { pid, cancel, progress, tracer: None, standing: false, held: Held::default(), results: None }
+    pub(super) fn new(
+        pid: ProcessId,
+        cancel: &'a Cancel,
+        progress: &'a Arc<Progress>,
+        event: Option<&'a Event>,
+    ) -> Self {
+        Self { pid, cancel, progress, event, tracer: None, standing: false, held: Held::default(), results: None }
     }
 
     /// Freezes the target, has the worker write, and lets the target go as soon as it may.
@@ -88,7 +95,7 @@ impl<'a> Drive<'a> {
             }
             Mode::Live => {
                 let code = prelude.code().map_err(LiveError::from)?;
-                self.tracer = Some(Tracer::start(self.pid)?);
+                self.tracer = Some(self.new_tracer()?);
                 let opened = self.tracer()?.open_userfault(code)?;
                 let (userfault, paused) = wait_for(&opened, self.cancel)?.map_err(LiveError::from)?;
                 self.held.wait(paused);
@@ -101,13 +108,19 @@ impl<'a> Drive<'a> {
                 })
             }
         };
-        let work = Work { prelude, freeze, goals, request: request.clone(), progress: Arc::clone(self.progress) };
+        let cause = self.event.and_then(Event::cause);
+        let work =
+            Work { prelude, freeze, goals, cause, request: request.clone(), progress: Arc::clone(self.progress) };
         self.results = Some(work.start().map_err(|_| Failure::OwnThread)?);
         let outcome = self.watch(&stages, Moment { stopped: stopped_sender, still: still_sender }, mode);
         // Whatever happened: first of all the target goes on.
         let resumed = self.resume();
         // Memory that was read while nobody held the target is not of one instant.
         let finished = resumed.and(outcome)??;
+        if let Some(event) = self.event {
+            event.is_done();
+            self.held.wait(event.stood());
+        }
         self.end_twin(mode)?;
         self.held.wait(finished.longest_wait);
         Ok(finished)
@@ -124,9 +137,16 @@ impl<'a> Drive<'a> {
         self.tracer.as_mut().ok_or(Failure::OwnThread)
     }
 
+    fn new_tracer(&self) -> Result<Tracer, Failure> {
+        match self.event {
+            Some(event) => Ok(event.tracer()),
+            None => Ok(Tracer::start(self.pid)?),
+        }
+    }
+
     fn stop(&mut self, limits: StopLimits, still: Option<Sender<Instant>>) -> Result<Stopped, Failure> {
         if self.tracer.is_none() {
-            self.tracer = Some(Tracer::start(self.pid)?);
+            self.tracer = Some(self.new_tracer()?);
         }
         self.tracer()?.stop(limits, still)?;
         self.standing = true;
@@ -163,7 +183,10 @@ impl<'a> Drive<'a> {
                         let _ = moment.stopped.send(held);
                         moved.1 = Instant::now();
                     }
-                    Ok(Stage::Frozen) => self.resume()?,
+                    Ok(Stage::Frozen) => {
+                        self.resume()?;
+                        self.event.into_iter().for_each(Event::is_seen);
+                    }
                     Err(_) => stages = crossbeam_channel::never(),
                 },
                 default(TICK) => {}

@@ -4,7 +4,7 @@ use std::fmt;
 
 use effigy_dump::kind::Kind;
 
-use super::{OutputPlace, Request};
+use super::{Moment, OutputPlace, Request};
 
 /// A way of freezing a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +56,14 @@ impl fmt::Display for Declined {
 }
 
 /// Ways to try, the best first, and those that what is asked for rules out.
-pub(super) fn modes(request: &Request) -> (Vec<Mode>, Vec<Declined>) {
+pub(super) fn modes(request: &Request, moment: Option<&Moment>) -> (Vec<Mode>, Vec<Declined>) {
     if !request.registers {
         return (vec![Mode::None], Vec::new());
     }
     let small = |kind: &Kind| matches!(kind, Kind::Mini | Kind::Triage);
     let wanted = match request.snapshot {
+        // It has no time to lose, and nothing is to be made of it any more.
+        Wish::Auto | Wish::Reflect if moment.is_some_and(|moment| !moment.goes_on()) => vec![Mode::Stop],
         // Copying a small dump takes less time than any way around it.
         Wish::Auto if request.kinds.iter().all(small) => vec![Mode::Stop],
         Wish::Auto | Wish::Reflect | Wish::Exactly(Mode::Live) => vec![Mode::Live, Mode::Clone, Mode::Stop],
@@ -71,7 +73,7 @@ pub(super) fn modes(request: &Request) -> (Vec<Mode>, Vec<Declined>) {
     let mut declined = Vec::new();
     let modes = wanted
         .into_iter()
-        .filter(|mode| match (*mode == Mode::Live).then(|| objection_to_live(request)).flatten() {
+        .filter(|mode| match (*mode == Mode::Live).then(|| objection_to_live(request, moment)).flatten() {
             Some(why) => {
                 declined.push(Declined { mode: *mode, why: why.to_owned() });
                 false
@@ -83,8 +85,12 @@ pub(super) fn modes(request: &Request) -> (Vec<Mode>, Vec<Declined>) {
 }
 
 /// A live snapshot puts memory into the file before it knows what the file will hold.
-fn objection_to_live(request: &Request) -> Option<&'static str> {
+fn objection_to_live(request: &Request, moment: Option<&Moment>) -> Option<&'static str> {
     match request.kinds.as_slice() {
+        _ if moment.is_some_and(Moment::is_event) => {
+            Some("the dump is to be of the instant at which something happened")
+        }
+        _ if moment.is_some() => Some("the process is being traced"),
         _ if matches!(request.output, OutputPlace::Stream) => Some("the output is a stream"),
         [Kind::Full | Kind::MiniPlus] => {
             if request.size_limit.is_some() {

@@ -20,7 +20,7 @@ use effigy_live::remote::{Refused, Twin, Userfault};
 use effigy_live::snapshot::{LiveSnapshot, Prelude};
 use effigy_live::stop::{Release, Stopped};
 use effigy_live::{Haste, LiveError, inject};
-use effigy_process::{ExtentList, Gap, Process, Snapshot};
+use effigy_process::{ExtentList, Fault, Gap, Process, Snapshot, ThreadId};
 
 use super::{Failure, Request, in_thread};
 use crate::kernel_text;
@@ -114,6 +114,8 @@ pub(super) struct Work {
     pub(super) prelude: Prelude,
     pub(super) freeze: Freeze,
     pub(super) goals: Vec<Goal>,
+    /// What the dump is about, when something has happened.
+    pub(super) cause: Option<(ThreadId, Option<Fault>)>,
     pub(super) request: Request,
     pub(super) progress: Arc<Progress>,
 }
@@ -125,7 +127,7 @@ impl Work {
     }
 
     fn run(self) -> WorkResult {
-        let Self { prelude, freeze, goals, request, progress } = self;
+        let Self { prelude, freeze, goals, cause, request, progress } = self;
         assert!(!inject::hit(inject::WORKER_PANIC), "injected failure");
         let mut snapshot = match freeze {
             Freeze::Not => LiveSnapshot::of_unstopped(prelude)?,
@@ -142,6 +144,9 @@ impl Work {
             Freeze::Live(hands) => return super::live::run(prelude, goals, &request, &progress, hands),
         };
         snapshot.set_comment(request.comment.clone());
+        if let Some((thread, fault)) = cause {
+            snapshot.set_cause(thread, fault);
+        }
         let snapshot = Arc::new(snapshot);
         let mut dumps = Vec::new();
         for goal in goals {

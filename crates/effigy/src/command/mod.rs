@@ -10,6 +10,7 @@ pub(crate) mod info;
 pub(crate) mod memory;
 pub(crate) mod modules;
 pub(crate) mod regions;
+pub(crate) mod run;
 pub(crate) mod source;
 pub(crate) mod stacks;
 pub(crate) mod streams;

@@ -1,0 +1,226 @@
+//! `effigy run`: starts a program and dumps it when something happens to it.
+//!
+//! ```text
+//! $ effigy run -k mini -- ./server --port 8080
+//! effigy: process 4711, thread 4713: SIGSEGV / SEGV_MAPERR at 0x18, in /srv/server+0x1a2c; the program dies of it
+//! wrote server_261121_031502.dmp: 112.4 KiB
+//! ```
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::Command;
+
+use effigy_live::debug::{
+    End, Event, LaunchError, Passage, Session, Wants, What, check_breakpoints, end_of, launch, resolve,
+};
+use effigy_process::ProcessId;
+
+use super::dump::request;
+use crate::cancel::Cancel;
+use crate::capture::{Moment, Request, capture_at};
+use crate::cli::{OnArg, RunArgs};
+use crate::events::{Filter, Story, wants};
+use crate::exit::Exit;
+use crate::print;
+
+/// The shell's answers for a program that cannot be started, and for one that is not there.
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// Runs the command.
+pub(crate) fn run(args: &RunArgs) -> Exit {
+    // Before any thread is started, so that all of them leave signals to the program.
+    let passage = match Passage::open() {
+        Ok(passage) => passage,
+        Err(error) => return fail(&error, Exit::NotPermitted),
+    };
+    let watch = match Watch::new(args) {
+        Ok(watch) => watch,
+        Err(text) => {
+            print::error(&text);
+            return Exit::Usage;
+        }
+    };
+    let wants = wants(&args.events);
+    if needs_breakpoints(&wants)
+        && let Err(why) = check_breakpoints()
+    {
+        print::error(&format!("exceptions, panics, functions and libraries need breakpoints: {why}"));
+        return Exit::NotPermitted;
+    }
+    let session = match launch(command(args), &passage, wants, Box::new(resolve)) {
+        Ok(session) => session,
+        Err(error) => return not_started(&error, args),
+    };
+    if let Err(error) = passage.lead_to(session.pid()) {
+        // The program runs, and is to go on.
+        print::failure(&error);
+    }
+    let end = watch.follow(session);
+    match end {
+        Some(End::Exited(status)) => Exit::Program(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
+        Some(End::Killed(signal)) => {
+            Exit::Program(u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128)))
+        }
+        None => {
+            print::error("the program's end was not seen");
+            Exit::NoTarget
+        }
+    }
+}
+
+fn needs_breakpoints(wants: &Wants) -> bool {
+    wants.exceptions || wants.panics || wants.libraries || !wants.functions.is_empty()
+}
+
+fn command(args: &RunArgs) -> Command {
+    let (program, rest) = args.command.split_first().map_or((None, &[][..]), |(program, rest)| (Some(program), rest));
+    let program = program.cloned().unwrap_or_default();
+    let mut command = Command::new(program);
+    command.args(rest);
+    command
+}
+
+fn fail(error: &(dyn std::error::Error + 'static), exit: Exit) -> Exit {
+    print::failure(error);
+    exit
+}
+
+fn not_started(error: &LaunchError, args: &RunArgs) -> Exit {
+    let program = args.command.first().map(|name| print::safe(name.as_encoded_bytes())).unwrap_or_default();
+    print::error(&format!("{program}: {}", print::chain(error)));
+    match error {
+        LaunchError::Start(error) if error.kind() == io::ErrorKind::NotFound => Exit::Program(NOT_FOUND),
+        LaunchError::Trace(error) => Exit::from(error),
+        _ => Exit::Program(NOT_EXECUTABLE),
+    }
+}
+
+/// What is done about events.
+struct Watch<'a> {
+    args: &'a RunArgs,
+    request: Request,
+    filter: Filter,
+    log: Option<File>,
+    cancel: Cancel,
+}
+
+impl<'a> Watch<'a> {
+    fn new(args: &'a RunArgs) -> Result<Self, String> {
+        if args.options.output.as_deref() == Some(Path::new("-")) {
+            return Err("standard output is the program's: give -o a file or a folder".into());
+        }
+        let log = match &args.log {
+            Some(path) => Some(File::create(path).map_err(|error| format!("--log: {error}"))?),
+            None => None,
+        };
+        Ok(Self {
+            request: request(&args.options, 1, "Dump by trigger")?,
+            filter: Filter::new(&args.include, &args.exclude),
+            // Signals are held back; this is for limits of files' sizes.
+            cancel: Cancel::listen(None),
+            args,
+            log,
+        })
+    }
+
+    /// Takes dumps until all are taken, and waits for the end of the program.
+    fn follow(&self, session: Session) -> Option<End> {
+        let pid = session.pid();
+        let mut left = self.args.count;
+        for event in session.events() {
+            if let (What::Ended(end), true) = (&event.what, event.process == pid) {
+                return *end;
+            }
+            if self.take(event) && left > 0 {
+                left -= 1;
+                if left == 0 {
+                    break;
+                }
+            }
+        }
+        let events = session.events().clone();
+        // Its end may have been seen meanwhile.
+        drop(session);
+        let seen = events.try_iter().find_map(|event| match event.what {
+            What::Ended(end) if event.process == pid => Some(end),
+            _ => None,
+        });
+        seen.unwrap_or_else(|| end_of(pid))
+    }
+
+    /// Tells of an event and, if that counts, takes a dump of it. Whether one was taken.
+    fn take(&self, event: Event) -> bool {
+        let story = Story::of(&event, &self.args.events.at);
+        let Some(held) = event.held else {
+            if matches!(event.what, What::NoBreakpoint(_)) {
+                self.tell(&story);
+            }
+            return false;
+        };
+        if !self.counts(&event.what) || !self.filter.takes(&story.said) {
+            return false;
+        }
+        self.tell(&story);
+        if self.args.count == 0 {
+            return false;
+        }
+        let request = Request {
+            comment: format!("{}\n{}", self.request.comment, story.text),
+            triage_comment: format!("{}\n{}", self.request.triage_comment, story.brief()),
+            ..self.request.clone()
+        };
+        let moment = Moment::Event { held, thread: event.thread, fault: story.fault, last: story.last };
+        self.dump(event.process, &request, &moment)
+    }
+
+    /// Libraries are seen to come and go together.
+    fn counts(&self, what: &What) -> bool {
+        let on = |event| self.args.events.on.contains(&event);
+        match what {
+            What::Libraries { loaded, unloaded } => {
+                on(OnArg::Load) && !loaded.is_empty() || on(OnArg::Unload) && !unloaded.is_empty()
+            }
+            _ => true,
+        }
+    }
+
+    fn dump(&self, pid: ProcessId, request: &Request, moment: &Moment) -> bool {
+        let cancel = self.cancel.part(self.args.options.timeout);
+        match capture_at(pid, request, &cancel, Some(moment)) {
+            Ok(reports) => {
+                for report in &reports {
+                    match serde_json::to_string(report) {
+                        Ok(text) if self.args.json => self.line(&text),
+                        _ => self.line(&report.text()),
+                    }
+                }
+                true
+            }
+            Err(failure) => {
+                self.line(&format!("effigy: {}", print::chain(&failure)));
+                false
+            }
+        }
+    }
+
+    fn tell(&self, story: &Story) {
+        match serde_json::to_string(story) {
+            Ok(text) if self.args.json => self.line(&text),
+            _ => self.line(&format!("effigy: process {}, thread {}: {}", story.pid, story.thread, story.text)),
+        }
+    }
+
+    /// A line of effigy's own: the program has standard output to itself.
+    fn line(&self, text: &str) {
+        match &self.log {
+            // A full disk is no reason to hold the program up.
+            Some(log) => {
+                let mut log: &File = log;
+                let _ = writeln!(log, "{text}");
+            }
+            None => print::note(text),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! effigy is killed while it watches: the program goes on, untraced, with its code as it was.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{alive, is_root, scratch, status_field, thread_states};
+
+use super::launching::child_of;
+use super::target;
+
+/// A lively program under effigy. Dropped, both are killed.
+struct Watched {
+    effigy: Child,
+    program: i32,
+    /// Stays open when effigy is no more.
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    /// What the hash of its code is when nobody has touched it.
+    text: u64,
+}
+
+impl Watched {
+    fn start(options: &[&str], fault: &str) -> (Self, tempfile::TempDir) {
+        let dir = scratch();
+        let mut effigy = Command::new(env!("CARGO_BIN_EXE_effigy"))
+            .args(["run", "--kind", "mini", "-n", "100000", "--log", "/dev/null", "-o"])
+            .arg(dir.path().join("dump.core"))
+            .args(options)
+            .arg("--")
+            .arg(target())
+            .args(["alive", "4"])
+            .env("EFFIGY_FAULT", fault)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let questions = effigy.stdin.take().unwrap();
+        let answers = BufReader::new(effigy.stdout.take().unwrap());
+        let hash = Command::new(target()).arg("hash").output().unwrap().stdout;
+        let text = String::from_utf8(hash).unwrap().trim().parse().unwrap();
+        (Self { effigy, program: 0, questions, answers, text }, dir)
+    }
+
+    /// Waits until the program is ready; false when it never came to be.
+    fn is_ready(&mut self) -> bool {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        let pid = line.split("pid=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        self.program = pid.map_or(0, |pid| pid.parse().unwrap());
+        self.program != 0
+    }
+
+    fn ask(&mut self) -> String {
+        writeln!(self.questions, "report").unwrap();
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// The program runs, is not traced, is not stopped, and its code is what it was.
+    fn expect_well(&mut self, when: &str) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let stopped = |pid| thread_states(pid).values().any(|state| matches!(state, 't' | 'T'));
+        while status_field(self.program, "TracerPid").is_some_and(|tracer| tracer != "0") || stopped(self.program) {
+            assert!(Instant::now() < deadline, "{when}: traced or stopped");
+            sleep(Duration::from_millis(5));
+        }
+        assert!(alive(self.program), "{when}: the program is dead");
+        let first = self.ask();
+        sleep(Duration::from_millis(20));
+        let second = self.ask();
+        let number = |line: &str, name: &str| -> u64 {
+            let value = line.split(name).nth(1).unwrap_or_else(|| panic!("{when}: no {name} in {line:?}"));
+            value.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        assert!(number(&second, "beats=") > number(&first, "beats="), "{when}: it stands still: {second}");
+        assert_eq!((number(&second, "failures="), number(&second, "text=")), (0, self.text), "{when}: {second}");
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.effigy.kill();
+        let _ = self.effigy.wait();
+        if self.program != 0 {
+            let _ = kill(Pid::from_raw(self.program), Signal::SIGKILL);
+        }
+    }
+}
+
+/// All that can be asked for here.
+fn all() -> Vec<&'static str> {
+    let mut options = vec!["--on", "crash,signal,thread-start,thread-exit,exec,exit", "--signal", "SIGWINCH"];
+    if is_root() {
+        options.extend(["--at", "events!just_end"]);
+    }
+    options
+}
+
+#[test]
+fn at_random_moments() {
+    for round in 0..12u64 {
+        let (mut watched, _dir) = Watched::start(&all(), "");
+        assert!(watched.is_ready());
+        sleep(Duration::from_millis(7 + 23 * (round % 6) + 3 * round));
+        kill(Pid::from_raw(i32::try_from(watched.effigy.id()).unwrap()), Signal::SIGKILL).unwrap();
+        watched.effigy.wait().unwrap();
+        watched.expect_well(&format!("round {round}"));
+    }
+}
+
+/// From the first step on, every one at first, then ever more seldom.
+#[test]
+fn at_every_step() {
+    let mut step = 1;
+    while step < 3000 {
+        let (mut watched, _dir) = Watched::start(&all(), &format!("die-at-step:{step}"));
+        // Killed before the program was begun: then there is none.
+        if watched.is_ready() {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while watched.effigy.try_wait().unwrap().is_none() {
+                assert!(Instant::now() < deadline, "effigy did not come to step {step}");
+                sleep(Duration::from_millis(2));
+            }
+            watched.expect_well(&format!("step {step}"));
+        }
+        step += 1 + step / 10;
+    }
+}
+
+/// While nothing happens nothing is done to the program: as many steps for a second as for a moment.
+#[test]
+fn nothing_is_done_while_nothing_happens() {
+    use crate::harness::effigy;
+    let steps = |threads: &str| -> u64 {
+        let run = effigy(["run", "--"]).arg(target()).args(["quiet", threads]).env("EFFIGY_FAULT", "count-steps");
+        let run = run.run().expect(0);
+        let text = run.stderr.lines().find_map(|line| line.strip_prefix("steps: ")).unwrap().to_owned();
+        text.parse().unwrap()
+    };
+    let (few, many) = (steps("1"), steps("201"));
+    // A thread's birth is two events, and a few steps.
+    assert!(few < 20 && many < few + 200 * 6, "{few} and {many} steps");
+}
+
+#[test]
+fn children_are_found() {
+    let (mut watched, _dir) = Watched::start(&[], "");
+    assert!(watched.is_ready());
+    assert_eq!(child_of(i32::try_from(watched.effigy.id()).unwrap()), watched.program);
+    watched.expect_traced();
+}
+
+impl Watched {
+    fn expect_traced(&self) {
+        assert_ne!(status_field(self.program, "TracerPid").unwrap(), "0");
+    }
+}
