@@ -66,12 +66,21 @@ pub(crate) struct DumpArgs {
     /// A process id, or a process's name
     pub(crate) target: Option<String>,
 
-    /// Where to write: a file, a folder, or "-" for standard output. In a file's name PROCESSNAME, PID, YYMMDD, HHMMSS
-    /// and EXCEPTIONCODE are replaced
-    #[arg(short, long, value_name = "PATH")]
-    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
 
-    /// Dump every process that fits
+    #[command(flatten)]
+    pub(crate) options: DumpOptions,
+
+    /// Print the result as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which processes, beside an id or a name.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SelectArgs {
+    /// Every process that fits
     #[arg(long, conflicts_with_all = ["newest", "oldest"])]
     pub(crate) all: bool,
 
@@ -90,6 +99,23 @@ pub(crate) struct DumpArgs {
     /// Processes of this systemd unit
     #[arg(long, value_name = "NAME")]
     pub(crate) unit: Option<String>,
+
+    /// Processes of this process group
+    #[arg(long, value_name = "ID")]
+    pub(crate) group: Option<u32>,
+
+    /// Processes of this container: its id, or the first 12 or more digits of it
+    #[arg(long, value_name = "ID", value_parser = parse_container)]
+    pub(crate) container: Option<String>,
+}
+
+/// How dumps are taken and what they hold.
+#[derive(Debug, Args)]
+pub(crate) struct DumpOptions {
+    /// Where to write: a file, a folder, or "-" for standard output. In a file's name PROCESSNAME, PID, YYMMDD, HHMMSS
+    /// and EXCEPTIONCODE are replaced
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
 
     /// What the dump holds; given more than once, the smallest is written first [default: full]
     #[arg(short, long, value_enum)]
@@ -166,10 +192,6 @@ pub(crate) struct DumpArgs {
     /// its memory changes while it is copied
     #[arg(long)]
     pub(crate) no_registers: bool,
-
-    /// Print the result as one line of JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Kinds.
@@ -238,6 +260,11 @@ fn parse_size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.trim().parse().map_err(|_| "not a size".to_owned())?;
     number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "out of range".to_owned())
+}
+
+fn parse_container(text: &str) -> Result<String, String> {
+    let is_id = (12..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id { Ok(text.to_ascii_lowercase()) } else { Err("not 12 to 64 hexadecimal digits".into()) }
 }
 
 fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {

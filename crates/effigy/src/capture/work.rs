@@ -141,7 +141,7 @@ impl Work {
             }
             Freeze::Live(hands) => return super::live::run(prelude, goals, &request, &progress, hands),
         };
-        snapshot.set_comment(request.comment.clone());
+        request.describe(&mut snapshot);
         let snapshot = Arc::new(snapshot);
         let mut dumps = Vec::new();
         for goal in goals {

@@ -15,28 +15,28 @@ use effigy_formats::Format;
 use crate::cancel::Cancel;
 use crate::capture::mode::{Mode, Wish};
 use crate::capture::{Failure, OutputPlace, Request, capture};
-use crate::cli::{CompressArg, DumpArgs, FormatArg, KindArg, SnapshotArg};
+use crate::cli::{CompressArg, DumpArgs, DumpOptions, FormatArg, KindArg, SnapshotArg};
 use crate::exit::Exit;
 use crate::report::Report;
 use crate::{print, target};
 
 /// Runs the command.
 pub(crate) fn run(args: Box<DumpArgs>) -> Exit {
-    let targets = match target::resolve(&args) {
+    let targets = match target::resolve(args.target.as_deref(), &args.select) {
         Ok(targets) => targets,
         Err((exit, text)) => {
             print::error(&text);
             return exit;
         }
     };
-    let request = match request(&args, targets.len()) {
-        Ok(request) => request,
+    let request = match request(&args.options, targets.len(), "Manual dump") {
+        Ok(request) => Request { show_progress: !args.json, ..request },
         Err(text) => {
             print::error(&text);
             return Exit::Usage;
         }
     };
-    let cancel = Cancel::listen(args.timeout);
+    let cancel = Cancel::listen(args.options.timeout);
     let mut exit = Exit::Done;
     for pid in targets {
         match capture(pid, &request, &cancel) {
@@ -79,8 +79,8 @@ fn tell(report: &Report, args: &DumpArgs) {
     }
 }
 
-/// Arguments as meant, from arguments as typed.
-fn request(args: &DumpArgs, targets: usize) -> Result<Request, String> {
+/// Arguments as meant, from arguments as typed. `origin` is how the dump comes about, for its comment.
+pub(crate) fn request(args: &DumpOptions, targets: usize, origin: &str) -> Result<Request, String> {
     let mut kinds: Vec<Kind> = args.kind.iter().map(|kind| kind_of(*kind)).collect();
     for mask in &args.mask {
         if let Some(objection) = MinidumpType::from_bits_truncate(*mask).objection() {
@@ -123,9 +123,9 @@ fn request(args: &DumpArgs, targets: usize) -> Result<Request, String> {
         kernel_stacks: args.kernel_stacks,
         compress: args.compress == CompressArg::Zstd,
         size_limit: args.size_limit,
-        comment: format!("{}\nManual dump by effigy {}{words}", command.join(" "), env!("CARGO_PKG_VERSION")),
+        comment: format!("{}\n{origin} by effigy {}{words}", command.join(" "), env!("CARGO_PKG_VERSION")),
         triage_comment: format!(
-            "effigy dump --kind {}\nManual dump by effigy {}{words}",
+            "effigy dump --kind {}\n{origin} by effigy {}{words}",
             kind_names.join(","),
             env!("CARGO_PKG_VERSION")
         ),
@@ -144,13 +144,15 @@ fn request(args: &DumpArgs, targets: usize) -> Result<Request, String> {
         clones: usize::from(args.clones),
         avoid_outage: args.avoid_outage,
         split: args.split,
-        show_progress: !args.json,
+        show_progress: false,
+        journal: None,
+        selected: None,
         kinds,
     })
 }
 
 /// A reflection pair is a mini dump and one with memory, of one instant.
-fn split(kinds: &mut Vec<Kind>, args: &DumpArgs) -> Result<(), String> {
+fn split(kinds: &mut Vec<Kind>, args: &DumpOptions) -> Result<(), String> {
     if !matches!(kinds.as_slice(), [Kind::Full | Kind::MiniPlus]) {
         return Err("--split writes one dump in two parts: a full or a miniplus one".into());
     }
