@@ -26,3 +26,4 @@ mod reflection;
 mod refusals;
 mod special_memory;
 mod threads;
+mod watching;

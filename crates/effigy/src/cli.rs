@@ -2,6 +2,7 @@
 
 mod converting;
 mod reading;
+mod watching;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ pub(crate) use reading::{
     CompareArgs, MemoryCommand, ModulesArgs, PlainArgs, ReadArgs, RegionsArgs, SearchArgs, ShapeArg, ThreadsArgs,
     UsageArg, WriteFileArgs,
 };
+pub(crate) use watching::{ProcdumpArgs, TriggerArgs, WatchArgs, split_list};
 
 /// Take and read likenesses of programs: memory dumps.
 #[derive(Debug, Parser)]
@@ -26,6 +28,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Dump a running process to a file
     Dump(Box<DumpArgs>),
+    /// Wait for the moment that matters, and dump a running process then
+    Watch(Box<WatchArgs>),
+    /// The same in ProcDump's words, of Windows or Linux: procdump -ma -c 80 -s 5 -n 3 NAME
+    #[command(disable_help_flag = true)]
+    Procdump(ProcdumpArgs),
     /// Say what a dump is and what its process was doing: system, process, times, fault, what is missing
     Info(PlainArgs),
     /// List threads, with their registers
@@ -248,7 +255,7 @@ fn parse_mask(text: &str) -> Result<u64, String> {
     Ok(mask)
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
         "" | "B" => 1,

@@ -12,6 +12,7 @@ pub(crate) mod regions;
 pub(crate) mod streams;
 pub(crate) mod threads;
 pub(crate) mod verify;
+pub(crate) mod watch;
 
 use crate::exit::Exit;
 use crate::print;
