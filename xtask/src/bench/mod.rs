@@ -16,6 +16,7 @@ mod run;
 mod scenario;
 mod spread;
 mod target;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ pub(crate) enum Bench {
     Pause(pause::PauseArgs),
     /// Opening dumps and searching them, against gdb, lldb and grep.
     Read(read::ReadArgs),
+    /// What watching costs, and whether processes that live for a moment are caught.
+    Watch(watch::WatchArgs),
 }
 
 /// How to measure it.
@@ -59,6 +62,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
         Bench::Dump(args) => dump(args),
         Bench::Pause(args) => pause::run(args),
         Bench::Read(args) => read::run(args),
+        Bench::Watch(args) => watch::run(args),
     }
 }
 
