@@ -56,7 +56,7 @@ pub struct Plan {
     pub within: Option<Duration>,
     /// Targets' children are targets, from their start on.
     pub children: bool,
-    /// A target is ended with SIGKILL after its dump.
+    /// A target is ended with SIGKILL after its last dump.
     pub kill: bool,
 }
 
@@ -273,10 +273,11 @@ impl Session {
         match outcome {
             Outcome::Taken => {
                 self.taken += 1;
-                if self.plan.kill {
-                    let _ = watched.target.kill();
-                }
                 if watched.taken >= self.plan.count || watched.is_spent() {
+                    if self.plan.kill {
+                        // It may have ended by itself.
+                        let _ = watched.target.kill();
+                    }
                     self.over(token, Why::Done, hands);
                     return;
                 }

@@ -108,6 +108,16 @@ fn so_many_dumps_of_each() {
 }
 
 #[test]
+fn a_target_is_killed_after_its_last_dump() {
+    let mut sleeper = Sleeper::start();
+    let mut hands = Told::new(Outcome::Taken);
+    let plan = Plan { count: 2, kill: true, ..plan(vec![threads(Side::Above, 1.0)]) };
+    let over = run(plan, &[sleeper.pid()], &mut hands);
+    assert_eq!((over.endings[0].why, over.taken), (Why::Done, 2));
+    assert!(!sleeper.0.wait().unwrap().success());
+}
+
+#[test]
 fn no_more_than_so_many_in_all() {
     let sleepers = [Sleeper::start(), Sleeper::start(), Sleeper::start()];
     let pids: Vec<ProcessId> = sleepers.iter().map(Sleeper::pid).collect();

@@ -182,7 +182,7 @@ pub(crate) struct ThenArgs {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     pub(crate) command_timeout: Duration,
 
-    /// End the target with SIGKILL after its dump
+    /// End the target with SIGKILL after its last dump
     #[arg(long)]
     pub(crate) kill: bool,
 }
