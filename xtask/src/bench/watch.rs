@@ -71,7 +71,7 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode> {
         "--above=private=1T",
         "--above=threads=1000000",
         "--above=fds=1000000",
-        "--above=switches=1G",
+        "--above=switches=1e9",
         "--above=pressure-io=101",
         "--above=read=1T",
         "--hang=1h",
