@@ -28,3 +28,4 @@ mod refusals;
 mod special_memory;
 mod stacks;
 mod threads;
+mod watching;

@@ -19,6 +19,8 @@ pub fn triage(process: &Process) -> Process {
     let mut redacted = process.clone();
     redacted.identity.executable = file_name(&redacted.identity.executable);
     redacted.system.host.clear();
+    // Names of what was measured, and what a trigger has seen, may hold paths and text of the program's.
+    redacted.journal = None;
     if let Some(credentials) = &mut redacted.credentials {
         credentials.security_label.clear();
     }

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bstr::{BString, ByteSlice};
 use effigy_process::{
-    Address, AddressRange, BuildId, Credentials, Gap, GapReason, GapSubject, Handle, Identity, KernelFacts, Limit,
-    MemoryCounters, Module, Namespace, NoRegisters, PageFaults, Process, SchedulingFacts, System, Thread, ThreadId,
-    ThreadState, ThreadTimes,
+    Address, AddressRange, BuildId, Credentials, Gap, GapReason, GapSubject, Handle, Identity, Journal, KernelFacts,
+    Limit, MemoryCounters, Module, Namespace, NoRegisters, PageFaults, Process, SchedulingFacts, System, Thread,
+    ThreadId, ThreadState, ThreadTimes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,8 @@ pub(crate) struct Facts<'a> {
     minidump_type: u64,
     captured_unix: Option<f64>,
     comment: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: Option<&'a Journal>,
     architecture: effigy_process::Architecture,
     system: &'a System,
     identity: &'a Identity,
@@ -64,6 +66,7 @@ impl<'a> Facts<'a> {
             minidump_type,
             captured_unix: process.captured.map(unix_seconds),
             comment: &process.comment,
+            journal: process.journal.as_ref(),
             architecture: process.architecture,
             system: &process.system,
             identity: &process.identity,
@@ -103,6 +106,7 @@ impl<'a> Facts<'a> {
 struct Stored {
     minidump_type: Option<u64>,
     captured_unix: Option<f64>,
+    journal: Option<Journal>,
     system: Option<System>,
     identity: Option<Identity>,
     credentials: Option<Credentials>,
@@ -181,6 +185,7 @@ impl Stored {
             process.identity = identity;
         }
         let since = self.captured_unix.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        process.journal = self.journal;
         process.captured = since.and_then(|since| UNIX_EPOCH.checked_add(since)).or(process.captured);
         process.credentials = self.credentials.or(process.credentials.take());
         process.counters = self.memory.or(process.counters);

@@ -1,4 +1,4 @@
-//! Finding processes: by name, by control group, by systemd unit.
+//! Finding processes: by name, process group, control group, systemd unit, container.
 
 use std::fs;
 use std::time::Duration;
@@ -30,6 +30,10 @@ pub struct Query {
     pub cgroup: Option<String>,
     /// A systemd unit; `.service` is understood when it has no suffix.
     pub unit: Option<String>,
+    /// A process group's id.
+    pub group: Option<u32>,
+    /// A container's id, or the first twelve or more characters of it, as the name of its control group has it.
+    pub container: Option<String>,
 }
 
 /// All processes that fit, oldest first; never effigy itself or a kernel thread.
@@ -41,16 +45,18 @@ pub fn find(query: &Query) -> Vec<Candidate> {
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|pid| *pid != own)
-        .filter_map(|pid| candidate(ProcessId(pid), query))
+        .filter_map(|pid| look(ProcessId(pid), query))
         .collect();
     found.sort_by_key(|candidate| (candidate.started, candidate.pid));
     found
 }
 
-fn candidate(pid: ProcessId, query: &Query) -> Option<Candidate> {
+/// The process of an id, if there is one and it fits; never a kernel thread.
+#[must_use]
+pub fn look(pid: ProcessId, query: &Query) -> Option<Candidate> {
     let dir = ProcDir::open(pid).ok()?;
     let stat = Stat::parse(&dir.read("stat").ok()?)?;
-    if stat.is_kernel_thread() {
+    if stat.is_kernel_thread() || query.group.is_some_and(|group| group != stat.group) {
         return None;
     }
     let arguments = dir.read("cmdline").unwrap_or_default();
@@ -60,11 +66,12 @@ fn candidate(pid: ProcessId, query: &Query) -> Option<Candidate> {
             return None;
         }
     }
-    if query.cgroup.is_some() || query.unit.is_some() {
+    if query.cgroup.is_some() || query.unit.is_some() || query.container.is_some() {
         let groups = dir.read("cgroup").ok()?;
         let fits = |path: &[u8]| {
             query.cgroup.as_ref().is_none_or(|group| is_below(path, group.as_bytes()))
                 && query.unit.as_ref().is_none_or(|unit| is_in_unit(path, unit))
+                && query.container.as_ref().is_none_or(|container| is_in_container(path, container))
         };
         // Lines read ID:CONTROLLERS:PATH.
         if !groups.lines().filter_map(|line| line.splitn_str(3, ":").nth(2)).any(fits) {
@@ -110,6 +117,21 @@ fn is_in_unit(path: &[u8], unit: &str) -> bool {
     path.split_str("/").any(|part| part == whole.as_bytes())
 }
 
+/// Shortest part of a container's id that is taken for one, as container tools print it.
+const SHORTEST_CONTAINER_ID: usize = 12;
+
+/// Container tools name a container's control group after its id: `/docker/ID`, `docker-ID.scope`, `libpod-ID.scope`,
+/// `cri-containerd-ID.scope`, `crio-ID.scope`, `/kubepods/…/ID`.
+fn is_in_container(path: &[u8], wanted: &str) -> bool {
+    let wanted = wanted.as_bytes();
+    wanted.len() >= SHORTEST_CONTAINER_ID
+        && path.split_str("/").any(|part| {
+            let part = part.strip_suffix(b".scope").unwrap_or(part);
+            let id = part.rsplit_once_str("-").map_or(part, |(_, id)| id);
+            id.len() == 64 && id.iter().all(u8::is_ascii_hexdigit) && id.starts_with(wanted)
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +159,16 @@ mod tests {
         assert!(is_in_unit(b"/system.slice/redis.service", "redis"));
         assert!(is_in_unit(b"/user.slice/x.scope", "x.scope"));
         assert!(!is_in_unit(b"/system.slice/redis-2.service", "redis"));
+    }
+
+    #[test]
+    fn containers() {
+        let id = "0123456789abcdef".repeat(4);
+        for path in [format!("/docker/{id}"), format!("/system.slice/docker-{id}.scope"), format!("/x/{id}/init")] {
+            assert!(is_in_container(path.as_bytes(), &id), "{path}");
+            assert!(is_in_container(path.as_bytes(), &id[..12]), "{path}");
+        }
+        assert!(!is_in_container(format!("/docker/{id}").as_bytes(), &id[..6]));
+        assert!(!is_in_container(b"/system.slice/redis.service", "redis.servic"));
     }
 }

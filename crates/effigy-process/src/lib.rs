@@ -12,6 +12,7 @@ mod extent;
 mod fault;
 mod gap;
 mod handle;
+mod journal;
 mod memory;
 mod module;
 mod process;
@@ -30,6 +31,7 @@ pub use extent::{Content, Extent, ExtentList, Extents, PageClass, PageRun, Place
 pub use fault::{Fault, FaultKind};
 pub use gap::{Gap, GapReason, GapSubject};
 pub use handle::{Handle, HandleKind, Socket, WindowsHandle};
+pub use journal::{Journal, Series};
 pub use memory::{CapturedMemory, CapturedRange, Memory, NotRead};
 pub use module::{BuildId, FileVersion, Guid, Module, PdbIdentity, PeIdentity, UnloadedModule};
 pub use process::{Credentials, Identity, Limit, MemoryCounters, Namespace, PageFaults, Process, ProcessId, TextFiles};

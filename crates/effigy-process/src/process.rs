@@ -8,7 +8,7 @@ use bstr::BString;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Address, Architecture, BuildId, ByteOrder, Fault, Gap, Handle, Module, Region, System, Thread, ThreadId,
+    Address, Architecture, BuildId, ByteOrder, Fault, Gap, Handle, Journal, Module, Region, System, Thread, ThreadId,
     UnloadedModule,
 };
 
@@ -212,6 +212,8 @@ pub struct Process {
     pub files: TextFiles,
     /// Who took the dump, with what command line, by which trigger; free text.
     pub comment: String,
+    /// What was measured of it before a watch took this dump; `None` when nothing was.
+    pub journal: Option<Journal>,
     /// What could not be captured.
     pub gaps: Vec<Gap>,
 }

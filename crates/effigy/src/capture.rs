@@ -26,9 +26,9 @@ use effigy_dump::sink::{PartialFile, Remover, SinkError, size};
 use effigy_dump::write::{MoveError, Progress};
 use effigy_formats::Format;
 use effigy_live::procfs::{ProcDir, Stat};
-use effigy_live::snapshot::{Prelude, PreludeOptions};
+use effigy_live::snapshot::{LiveSnapshot, Prelude, PreludeOptions};
 use effigy_live::{LiveError, headroom};
-use effigy_process::{ProcessId, ThreadState};
+use effigy_process::{Journal, ProcessId, ThreadId, ThreadState};
 use jiff::Zoned;
 
 use crate::cancel::{Cancel, NoJobControl};
@@ -83,6 +83,21 @@ pub(crate) struct Request {
     /// The two dumps that are asked for are a reflection pair.
     pub(crate) split: bool,
     pub(crate) show_progress: bool,
+    /// What was measured before the dump.
+    pub(crate) journal: Option<Journal>,
+    /// The thread that the dump is about, which debuggers are to show first.
+    pub(crate) selected: Option<ThreadId>,
+}
+
+impl Request {
+    /// Puts into a snapshot what is known of it from outside.
+    fn describe(&self, snapshot: &mut LiveSnapshot) {
+        snapshot.set_comment(self.comment.clone());
+        snapshot.set_journal(self.journal.clone());
+        if let Some(thread) = self.selected {
+            snapshot.select(thread);
+        }
+    }
 }
 
 /// Where dumps go.

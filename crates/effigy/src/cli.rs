@@ -4,6 +4,7 @@ mod converting;
 mod reading;
 mod running;
 mod symbols;
+mod watching;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ pub(crate) use reading::{
 };
 pub(crate) use running::{EventArgs, OnArg, RunArgs};
 pub(crate) use symbols::{DisassembleArgs, SourceArgs, StacksArgs, SymbolArgs, SymbolCommandArgs};
+pub(crate) use watching::{ProcdumpArgs, TriggerArgs, WatchArgs, split_list};
 
 /// Take and read likenesses of programs: memory dumps.
 #[derive(Debug, Parser)]
@@ -32,6 +34,11 @@ pub(crate) enum Command {
     Dump(Box<DumpArgs>),
     /// Start a program and dump it when something happens to it
     Run(Box<RunArgs>),
+    /// Wait for the moment that matters, and dump a running process then
+    Watch(Box<WatchArgs>),
+    /// The same in ProcDump's words, of Windows or Linux: procdump -ma -c 80 -s 5 -n 3 NAME
+    #[command(disable_help_flag = true)]
+    Procdump(ProcdumpArgs),
     /// Say what a dump is and what its process was doing: system, process, times, fault, what is missing
     Info(InfoArgs),
     /// List threads, with their registers
@@ -80,7 +87,21 @@ pub(crate) struct DumpArgs {
     /// A process id, or a process's name
     pub(crate) target: Option<String>,
 
-    /// Dump every process that fits
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+
+    #[command(flatten)]
+    pub(crate) options: DumpOptions,
+
+    /// Print the result as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which processes, beside an id or a name.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SelectArgs {
+    /// Every process that fits
     #[arg(long, conflicts_with_all = ["newest", "oldest"])]
     pub(crate) all: bool,
 
@@ -100,12 +121,13 @@ pub(crate) struct DumpArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) unit: Option<String>,
 
-    #[command(flatten)]
-    pub(crate) options: DumpOptions,
+    /// Processes of this process group
+    #[arg(long, value_name = "ID")]
+    pub(crate) group: Option<u32>,
 
-    /// Print the result as one line of JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Processes of this container: its id, or the first 12 or more digits of it
+    #[arg(long, value_name = "ID", value_parser = parse_container)]
+    pub(crate) container: Option<String>,
 }
 
 /// How dumps are taken and what they hold.
@@ -247,7 +269,7 @@ fn parse_mask(text: &str) -> Result<u64, String> {
     Ok(mask)
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
         "" | "B" => 1,
@@ -259,6 +281,11 @@ fn parse_size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.trim().parse().map_err(|_| "not a size".to_owned())?;
     number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| "out of range".to_owned())
+}
+
+fn parse_container(text: &str) -> Result<String, String> {
+    let is_id = (12..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id { Ok(text.to_ascii_lowercase()) } else { Err("not 12 to 64 hexadecimal digits".into()) }
 }
 
 fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {

@@ -13,12 +13,14 @@ mod files;
 mod kernel_text;
 mod panics;
 mod print;
+mod procdump;
 mod progress;
 mod report;
 mod stretches;
 mod subject;
 mod table;
 mod target;
+mod watch;
 mod words;
 
 use std::process::ExitCode;
@@ -26,14 +28,19 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return print::usage(&error).into(),
+    let command = match procdump::words_of_own_name() {
+        Some(words) => cli::Command::Procdump(cli::ProcdumpArgs { words }),
+        None => match cli::Cli::try_parse() {
+            Ok(cli) => cli.command,
+            Err(error) => return print::usage(&error).into(),
+        },
     };
     panics::record();
-    let outcome = std::panic::catch_unwind(|| match cli.command {
+    let outcome = std::panic::catch_unwind(|| match command {
         cli::Command::Dump(args) => command::dump::run(args),
         cli::Command::Run(args) => command::run::run(&args),
+        cli::Command::Watch(args) => command::watch::run(&args),
+        cli::Command::Procdump(args) => procdump::run(&args.words),
         cli::Command::Info(args) => command::info::run(&args),
         cli::Command::Threads(args) => command::threads::run(&args),
         cli::Command::Stacks(args) => command::stacks::run(&args),

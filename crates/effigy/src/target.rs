@@ -7,33 +7,48 @@ use effigy_live::procfs::{ProcDir, Status};
 use effigy_live::select::{Candidate, Query, find};
 use effigy_process::ProcessId;
 
-use crate::cli::DumpArgs;
+use crate::cli::SelectArgs;
 use crate::exit::Exit;
 use crate::print;
 
 /// Lines of candidates that are shown, at most.
 const MOST_SHOWN: usize = 20;
 
+/// What is looked for, by a name (not an id) and what else was said.
+pub(crate) fn query(name: Option<&str>, select: &SelectArgs) -> Query {
+    Query {
+        name: name.map(str::to_owned),
+        cgroup: select.cgroup.clone(),
+        unit: select.unit.clone(),
+        group: select.group,
+        container: select.container.clone(),
+    }
+}
+
+/// The id that a target is named by; `None` for a name.
+pub(crate) fn id(target: &str) -> Option<u32> {
+    target.parse().ok()
+}
+
 /// Finds the processes to dump, or says why there are none.
-pub(crate) fn resolve(args: &DumpArgs) -> Result<Vec<ProcessId>, (Exit, String)> {
-    let query = Query {
-        name: args.target.clone().filter(|target| target.parse::<u32>().is_err()),
-        cgroup: args.cgroup.clone(),
-        unit: args.unit.clone(),
-    };
-    if let Some(pid) = args.target.as_ref().and_then(|target| target.parse::<u32>().ok()) {
-        if args.all || args.newest || args.oldest || args.cgroup.is_some() || args.unit.is_some() {
+pub(crate) fn resolve(target: Option<&str>, select: &SelectArgs) -> Result<Vec<ProcessId>, (Exit, String)> {
+    if let Some(pid) = target.and_then(id) {
+        if select.all || select.newest || select.oldest || query(None, select) != Query::default() {
             return Err((
                 Exit::Usage,
-                format!("{pid} is a process id: --all, --newest, --oldest, --cgroup and --unit go with names"),
+                format!(
+                    "{pid} is a process id: --all, --newest, --oldest, --cgroup, --unit, --group and --container go \
+                     with names"
+                ),
             ));
         }
         return Ok(vec![leader_of(ProcessId(pid))]);
     }
+    let query = query(target, select);
     if query == Query::default() {
         return Err((Exit::Usage, "which process? Give its id, its name, --cgroup or --unit".into()));
     }
-    choose(args, find(&query), &wanted(&query))
+    choose(select, find(&query), &wanted(&query))
 }
 
 /// A thread's id is taken for the process that it belongs to.
@@ -42,7 +57,8 @@ fn leader_of(id: ProcessId) -> ProcessId {
     group.and_then(|group| u32::try_from(group).ok()).map_or(id, ProcessId)
 }
 
-fn wanted(query: &Query) -> String {
+/// What is looked for, in words.
+pub(crate) fn wanted(query: &Query) -> String {
     let mut text = String::from("process");
     if let Some(name) = &query.name {
         let _ = write!(text, " named {}", print::safe(name.as_bytes()));
@@ -53,10 +69,16 @@ fn wanted(query: &Query) -> String {
     if let Some(unit) = &query.unit {
         let _ = write!(text, " of the unit {}", print::safe(unit.as_bytes()));
     }
+    if let Some(group) = query.group {
+        let _ = write!(text, " of the process group {group}");
+    }
+    if let Some(container) = &query.container {
+        let _ = write!(text, " of the container {container}");
+    }
     text
 }
 
-fn choose(args: &DumpArgs, found: Vec<Candidate>, wanted: &str) -> Result<Vec<ProcessId>, (Exit, String)> {
+fn choose(args: &SelectArgs, found: Vec<Candidate>, wanted: &str) -> Result<Vec<ProcessId>, (Exit, String)> {
     match found.as_slice() {
         [] => Err((Exit::NoTarget, format!("there is no {wanted}"))),
         [only] => Ok(vec![only.pid]),

@@ -17,6 +17,7 @@ mod scenario;
 mod spread;
 mod stacks;
 mod target;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ pub(crate) enum Bench {
     Read(read::ReadArgs),
     /// Unwinding and naming the stacks of dumps and of a running process, against eu-stack, gdb and lldb.
     Stacks(stacks::StacksArgs),
+    /// What watching costs, and whether processes that live for a moment are caught.
+    Watch(watch::WatchArgs),
 }
 
 /// How to measure it.
@@ -63,6 +66,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
         Bench::Pause(args) => pause::run(args),
         Bench::Read(args) => read::run(args),
         Bench::Stacks(args) => stacks::run(args),
+        Bench::Watch(args) => watch::run(args),
     }
 }
 

@@ -45,7 +45,7 @@ mod tests {
     fn the_page_has_the_markers() {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(BENCHMARKS);
         let text = fs::read_to_string(page).expect("the page of results");
-        for bench in ["dump", "pause", "read"] {
+        for bench in ["dump", "pause", "read", "watch"] {
             assert!(replaced(&text, bench, "").is_some(), "{bench}");
         }
     }

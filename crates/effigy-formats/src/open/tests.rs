@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use effigy_process::{Address, Fault, Memory, Platform, ThreadId};
+use effigy_process::{Address, Fault, Journal, Memory, Platform, Series, ThreadId};
 
 use super::*;
 use crate::minidump::sample;
@@ -39,9 +39,12 @@ fn written(format: Format) -> Vec<u8> {
 /// Everything that the writers store comes back, from both formats.
 #[test]
 fn our_own_dumps_come_back_whole() {
-    let process = sample::crashed();
+    let mut process = sample::crashed();
+    let series =
+        Series { name: "cpu".into(), times: vec![1.5, 2.5], values: vec![Some(3.25), None], ..Series::default() };
+    process.journal = Some(Journal { trigger: "cpu >= 80 %".into(), series: vec![series] });
     for format in [Format::Minidump, Format::ElfCore] {
-        let opened = opened(written(format)).unwrap();
+        let opened = opened(sample::written(format, &process, &sample::extents())).unwrap();
         let read = &opened.process;
         assert_eq!(opened.warnings, []);
         assert_eq!(read.system, process.system);
@@ -51,6 +54,7 @@ fn our_own_dumps_come_back_whole() {
         assert_eq!((&read.modules, &read.handles), (&process.modules, &process.handles));
         assert_eq!((&read.fault_alone(), read.selected), (&process.fault, process.selected));
         assert_eq!((&read.gaps, &read.comment), (&process.gaps, &process.comment));
+        assert_eq!(read.journal, process.journal);
         assert_eq!(read.threads.len(), process.threads.len());
         for written in &process.threads {
             let thread = read.thread(written.id).unwrap();

@@ -15,8 +15,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
 use effigy_process::{
-    Address, AddressRange, Fault, Gap, GapReason, GapSubject, Module, NotRead, PageRun, Process, ProcessId, Region,
-    RegionFlags, Snapshot, ThreadId,
+    Address, AddressRange, Fault, Gap, GapReason, GapSubject, Journal, Module, NotRead, PageRun, Process, ProcessId,
+    Region, RegionFlags, Snapshot, ThreadId,
 };
 
 pub use live::{CopyError, Frozen, Moment, Precopy};
@@ -124,6 +124,18 @@ impl LiveSnapshot {
     pub fn set_cause(&mut self, thread: ThreadId, fault: Option<Fault>) {
         self.process.selected = Some(thread);
         self.process.fault = fault;
+    }
+
+    /// Has debuggers show this thread first, if it is there with its registers.
+    pub fn select(&mut self, thread: ThreadId) {
+        if self.process.thread(thread).is_some_and(|thread| thread.registers.is_ok()) {
+            self.process.selected = Some(thread);
+        }
+    }
+
+    /// Sets what was measured before the dump.
+    pub fn set_journal(&mut self, journal: Option<Journal>) {
+        self.process.journal = journal;
     }
 
     /// Whether the program has excluded memory from dumps (MADV_DONTDUMP) that this snapshot takes for included. It may

@@ -134,7 +134,7 @@ pub(super) fn run(
         // A failed output also ends the copying; it is the cause to name.
         let live = written?;
         let mut snapshot = copied?;
-        snapshot.set_comment(request.comment.clone());
+        request.describe(&mut snapshot);
         finish(live, snapshot, goal, request, &wish, longest_wait)
     })
 }

@@ -143,7 +143,7 @@ impl Work {
             }
             Freeze::Live(hands) => return super::live::run(prelude, goals, &request, &progress, hands),
         };
-        snapshot.set_comment(request.comment.clone());
+        request.describe(&mut snapshot);
         if let Some((thread, fault)) = cause {
             snapshot.set_cause(thread, fault);
         }

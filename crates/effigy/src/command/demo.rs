@@ -82,6 +82,8 @@ fn dump(pid: u32, path: &Path) -> Result<Report> {
         avoid_outage: false,
         split: false,
         show_progress: false,
+        journal: None,
+        selected: None,
     };
     let reports = capture(ProcessId(pid), &request, &Cancel::listen(Some(Duration::from_secs(60))))?;
     reports.into_iter().next().ok_or_else(|| anyhow!("no dump was written"))

@@ -22,7 +22,7 @@ use crate::{print, target};
 
 /// Runs the command.
 pub(crate) fn run(args: Box<DumpArgs>) -> Exit {
-    let targets = match target::resolve(&args) {
+    let targets = match target::resolve(args.target.as_deref(), &args.select) {
         Ok(targets) => targets,
         Err((exit, text)) => {
             print::error(&text);
@@ -145,6 +145,8 @@ pub(crate) fn request(args: &DumpOptions, targets: usize, origin: &str) -> Resul
         avoid_outage: args.avoid_outage,
         split: args.split,
         show_progress: false,
+        journal: None,
+        selected: None,
         kinds,
     })
 }

@@ -12,7 +12,9 @@ mod missing;
 use std::time::{Duration, SystemTime};
 
 use effigy_dump::sink::size;
-use effigy_process::{Architecture, ByteOrder, Credentials, Fault, MemoryCounters, PageFaults, Process, System};
+use effigy_process::{
+    Architecture, ByteOrder, Credentials, Fault, Journal, MemoryCounters, PageFaults, Process, System,
+};
 use serde::Serialize;
 
 use crate::cli::InfoArgs;
@@ -52,6 +54,8 @@ struct Answer<'a> {
     #[serde(serialize_with = "effigy_process::text::unix_seconds_option")]
     captured_unix: Option<SystemTime>,
     comment: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: Option<&'a Journal>,
     fault: Option<&'a Fault>,
     further_faults: &'a [Fault],
     selected_thread: Option<u32>,
@@ -147,6 +151,7 @@ impl<'a> Answer<'a> {
             process: ProcessAnswer::of(process),
             captured_unix: process.captured,
             comment: &process.comment,
+            journal: process.journal.as_ref(),
             fault: process.fault.as_ref(),
             further_faults: &process.further_faults,
             selected_thread: process.selected.map(|id| id.0),

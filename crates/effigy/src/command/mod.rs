@@ -17,6 +17,7 @@ pub(crate) mod streams;
 pub(crate) mod symbol;
 pub(crate) mod threads;
 pub(crate) mod verify;
+pub(crate) mod watch;
 
 use crate::exit::Exit;
 use crate::print;

@@ -187,7 +187,7 @@ impl<'a> Watch<'a> {
     }
 
     fn dump(&self, pid: ProcessId, request: &Request, moment: &Moment) -> bool {
-        let cancel = self.cancel.part(self.args.options.timeout);
+        let cancel = self.cancel.within(self.args.options.timeout);
         match capture_at(pid, request, &cancel, Some(moment)) {
             Ok(reports) => {
                 for report in &reports {

@@ -1,0 +1,345 @@
+//! A watch: any number of targets, each with the same triggers, until every dump that was asked for is taken.
+//!
+//! One thread does all of it. It sleeps until the next look is due, a target ends, a process starts, somebody asks for
+//! an end, or a dump is finished. Dumps are taken by others ([`Hands`]) on threads of their own; a target is not looked at
+//! meanwhile.
+
+mod arrivals;
+mod hands;
+mod wait;
+mod watched;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use effigy_live::procfs::ProcDir;
+use effigy_live::select::Query;
+use effigy_process::ProcessId;
+
+use crate::control::Control;
+use crate::trigger::Spec;
+use crate::{Target, control};
+use arrivals::Arrivals;
+use wait::{News, Wait};
+use watched::Watched;
+
+pub use hands::{Done, Ending, Event, Hands, Line, Order, Outcome, Over, Reason, Why};
+pub use wait::Waker;
+
+/// Failed dumps of a target in a row after which it is given up.
+const MOST_FAILURES: u32 = 3;
+/// Processes that are remembered before those that are gone are forgotten.
+const MOST_SEEN: usize = 8192;
+/// Targets whose ends are told one by one; of an open watch there may be any number.
+const MOST_ENDS: usize = 10_000;
+
+/// What to wait for, and how often.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What to wait for; at least one.
+    pub triggers: Vec<Spec>,
+    /// All of them at the same time, in place of any.
+    pub all_of: bool,
+    /// Time between two looks.
+    pub interval: Duration,
+    /// Dumps of each target after which it is watched no more.
+    pub count: u32,
+    /// Dumps in all after which the watch ends.
+    pub total: Option<u32>,
+    /// Shortest time from the end of a target's dump to its next.
+    pub spacing: Duration,
+    /// How long a trigger rests after it has fired.
+    pub cool_down: Duration,
+    /// The watch ends after so long.
+    pub within: Option<Duration>,
+    /// Targets' children are targets, from their start on.
+    pub children: bool,
+    /// A target is ended with SIGKILL after its last dump.
+    pub kill: bool,
+}
+
+/// Processes that may not be there yet.
+#[derive(Clone, Debug)]
+pub struct Awaited {
+    /// Which.
+    pub query: Query,
+    /// Every one that ever comes, in place of the first.
+    pub all: bool,
+}
+
+/// A watch.
+#[derive(Debug)]
+pub struct Session {
+    plan: Plan,
+    wait: Wait,
+    watched: BTreeMap<u64, Watched>,
+    next_token: u64,
+    arrivals: Option<Arrivals>,
+    control: Option<Control>,
+    finish: Sender<(u64, Outcome)>,
+    finished: Receiver<(u64, Outcome)>,
+    endings: Vec<Ending>,
+    taken: u32,
+    /// Dumps that were begun and are not finished.
+    under_way: u32,
+    came: u64,
+    /// Processes that are or were targets, by when they started: none is one twice, and an id that is used again is another
+    /// process.
+    seen: BTreeMap<ProcessId, Duration>,
+}
+
+impl Session {
+    /// A watch without targets yet.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn new(plan: Plan) -> io::Result<Self> {
+        let (finish, finished) = unbounded();
+        Ok(Self {
+            plan,
+            wait: Wait::new()?,
+            watched: BTreeMap::new(),
+            next_token: wait::FIRST_TARGET,
+            arrivals: None,
+            control: None,
+            finish,
+            finished,
+            endings: Vec::new(),
+            taken: 0,
+            under_way: 0,
+            came: 0,
+            seen: BTreeMap::new(),
+        })
+    }
+
+    /// What wakes it, for signal handlers.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.wait.waker()
+    }
+
+    /// Lets others end it by [`control::cancel`].
+    ///
+    /// # Errors
+    /// When there is no place for its socket; the watch can go on without.
+    pub fn open_control(&mut self) -> io::Result<()> {
+        self.control = Some(Control::open(self.waker())?);
+        Ok(())
+    }
+
+    /// Watches until there is nothing left to watch.
+    ///
+    /// # Errors
+    /// When starts of processes are needed and cannot be heard of, or waiting fails.
+    pub fn run(mut self, targets: &[ProcessId], awaited: Vec<Awaited>, hands: &mut dyn Hands) -> io::Result<Over> {
+        let began = Instant::now();
+        if !awaited.is_empty() || self.plan.children {
+            let arrivals = Arrivals::listen(awaited)?;
+            self.wait.listen(&arrivals)?;
+            hands.tell(&Event::Waiting { manner: arrivals.manner() }, &Vec::new);
+            self.arrivals = Some(arrivals);
+        }
+        targets.iter().for_each(|pid| self.add(*pid, hands));
+        let here = self.arrivals.as_mut().map(Arrivals::all_here).unwrap_or_default();
+        here.into_iter().for_each(|pid| self.add(pid, hands));
+        let mut next = began + self.plan.interval;
+        let reason = loop {
+            if let Some(reason) = self.reason_to_end(began, hands) {
+                break reason;
+            }
+            let news = self.wait.next(next, self.arrivals.as_ref())?;
+            self.take(&news, hands);
+            let now = Instant::now();
+            if now >= next {
+                self.round(now, hands);
+                // What was missed, as the machine was busy or asleep, is not made up for.
+                next = (next + self.plan.interval).max(now + self.plan.interval / 2);
+            }
+        };
+        self.close(hands);
+        let nobody_came = self.came == 0;
+        Ok(Over { reason, endings: self.endings, taken: self.taken, nobody_came })
+    }
+
+    fn reason_to_end(&self, began: Instant, hands: &dyn Hands) -> Option<Reason> {
+        if hands.is_asked_to_end() {
+            return Some(Reason::Asked);
+        }
+        if self.plan.total.is_some_and(|total| self.taken >= total) {
+            return Some(Reason::TotalTaken);
+        }
+        if self.plan.within.is_some_and(|within| began.elapsed() >= within) {
+            return Some(Reason::TimedOut);
+        }
+        let awaits = self.arrivals.as_ref().is_some_and(Arrivals::is_open);
+        (self.watched.is_empty() && !awaits).then_some(Reason::NothingLeft)
+    }
+
+    fn take(&mut self, news: &News, hands: &mut dyn Hands) {
+        while let Ok((token, outcome)) = self.finished.try_recv() {
+            self.finish(token, outcome, hands);
+        }
+        while let Some(request) = self.control.as_ref().and_then(Control::next) {
+            let count = self.cancel(&request, hands);
+            let _ = request.answer.send(count);
+        }
+        for token in &news.ended {
+            self.ended(*token, hands);
+        }
+        let now = Instant::now();
+        let found = self.arrivals.as_mut().map(|arrivals| {
+            let watched = &self.watched;
+            arrivals.collect(now, self.plan.children, &|pid| watched.values().any(|one| one.target.pid() == pid))
+        });
+        found.unwrap_or_default().into_iter().for_each(|pid| self.add(pid, hands));
+    }
+
+    /// Makes a process a target, unless it is one.
+    fn add(&mut self, pid: ProcessId, hands: &mut dyn Hands) {
+        self.came += 1;
+        let target = match Target::open(pid) {
+            Ok(target) => target,
+            Err(error) => {
+                hands.tell(&Event::Refused { pid, error: Some(&error), why: "" }, &Vec::new);
+                return;
+            }
+        };
+        if self.seen.insert(pid, target.started()) == Some(target.started()) {
+            return;
+        }
+        if self.seen.len() > MOST_SEEN {
+            self.seen.retain(|pid, _| ProcDir::open(*pid).is_ok());
+        }
+        let now = Instant::now();
+        let watched = match Watched::arm(target, &self.plan, now) {
+            Ok(watched) => watched,
+            Err(why) => {
+                hands.tell(&Event::Refused { pid, error: None, why: &why }, &Vec::new);
+                return;
+            }
+        };
+        let token = self.next_token;
+        self.next_token += 1;
+        if let Err(error) = self.wait.watch(&watched.target, token) {
+            let why = format!("waiting for its end: {error}");
+            hands.tell(&Event::Refused { pid, error: None, why: &why }, &Vec::new);
+            return;
+        }
+        hands.tell(&Event::Watching(&watched.target), &Vec::new);
+        self.watched.insert(token, watched);
+        // One that lives for a moment only is dumped now or never.
+        self.look(token, now, hands);
+    }
+
+    fn round(&mut self, now: Instant, hands: &mut dyn Hands) {
+        let tokens: Vec<u64> = self.watched.keys().copied().collect();
+        for token in tokens {
+            self.look(token, now, hands);
+        }
+        hands.tell(&Event::Looked, &|| self.watched.values().map(Watched::line).collect());
+    }
+
+    fn look(&mut self, token: u64, now: Instant, hands: &mut dyn Hands) {
+        // Dumps that are under way are counted: no more are begun than are wanted.
+        if self.plan.total.is_some_and(|total| self.taken + self.under_way >= total) {
+            return;
+        }
+        let Some(watched) = self.watched.get_mut(&token) else { return };
+        if let Some(cause) = watched.look(now, &self.plan) {
+            // What has ended meanwhile cannot be dumped, and its id may be another process's soon.
+            if watched.target.has_ended() {
+                self.over(token, Why::Ended, hands);
+                return;
+            }
+            hands.tell(&Event::Fired { target: &watched.target, cause: &cause }, &Vec::new);
+            let order = watched.order(cause);
+            let done = Done { token, sender: Some(self.finish.clone()), waker: self.wait.waker() };
+            self.under_way += 1;
+            hands.begin(order, done);
+        } else if watched.is_spent() {
+            self.over(token, Why::Done, hands);
+        }
+    }
+
+    fn finish(&mut self, token: u64, outcome: Outcome, hands: &mut dyn Hands) {
+        self.under_way = self.under_way.saturating_sub(1);
+        let Some(watched) = self.watched.get_mut(&token) else {
+            self.taken += u32::from(outcome == Outcome::Taken);
+            return;
+        };
+        watched.finish(outcome, &self.plan, Instant::now());
+        match outcome {
+            Outcome::Taken => {
+                self.taken += 1;
+                if watched.taken >= self.plan.count || watched.is_spent() {
+                    if self.plan.kill {
+                        // It may have ended by itself.
+                        let _ = watched.target.kill();
+                    }
+                    self.over(token, Why::Done, hands);
+                    return;
+                }
+            }
+            Outcome::Failed if watched.failures >= MOST_FAILURES => {
+                self.over(token, Why::Failed, hands);
+                return;
+            }
+            Outcome::Failed | Outcome::GivenUp => {}
+        }
+        if watched.target.has_ended() {
+            self.over(token, Why::Ended, hands);
+        }
+    }
+
+    fn ended(&mut self, token: u64, hands: &mut dyn Hands) {
+        // Who takes a dump of it notices by himself, and may have all of it already.
+        if self.watched.get(&token).is_some_and(|watched| !watched.busy) {
+            self.over(token, Why::Ended, hands);
+        }
+    }
+
+    fn over(&mut self, token: u64, why: Why, hands: &mut dyn Hands) {
+        let Some(watched) = self.watched.remove(&token) else { return };
+        self.wait.forget(&watched.target);
+        let ending =
+            Ending { pid: watched.target.pid(), name: watched.target.name().clone(), taken: watched.taken, why };
+        hands.tell(&Event::Over(&ending), &Vec::new);
+        if self.endings.len() < MOST_ENDS {
+            self.endings.push(ending);
+        }
+    }
+
+    /// Ends the watch of what a request names.
+    fn cancel(&mut self, request: &control::Request, hands: &mut dyn Hands) -> usize {
+        let named = |watched: &Watched| {
+            watched.target.pid().to_string() == request.target || *watched.target.name() == *request.target
+        };
+        let tokens: Vec<u64> =
+            self.watched.iter().filter(|(_, watched)| named(watched)).map(|(token, _)| *token).collect();
+        for token in &tokens {
+            if let Some(watched) = self.watched.get(token).filter(|watched| watched.busy) {
+                hands.give_up(watched.target.pid());
+            }
+            self.over(*token, Why::Cancelled, hands);
+        }
+        let awaited = self.arrivals.as_mut().map_or(0, |arrivals| arrivals.cancel(&request.target));
+        tokens.len() + awaited
+    }
+
+    /// Waits for dumps that are under way; those who take them know that it is time to end.
+    fn close(&mut self, hands: &mut dyn Hands) {
+        while self.under_way > 0 {
+            match self.finished.recv() {
+                Ok((token, outcome)) => self.finish(token, outcome, hands),
+                Err(_) => break,
+            }
+        }
+        let tokens: Vec<u64> = self.watched.keys().copied().collect();
+        tokens.into_iter().for_each(|token| self.over(token, Why::WatchOver, hands));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! `procdump`: the command lines that people know, of ProcDump for Windows and for Linux.
+//!
+//! They are put into the words of `effigy watch` ([`options`]), which does the rest; what is told looks as ProcDump's
+//! ([`telling`]), and files are called what it calls them ([`naming`]). docs/procdump.md says what becomes of each option.
+
+mod counters;
+mod naming;
+mod options;
+mod telling;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::command::watch;
+use crate::exit::Exit;
+use crate::print;
+pub(crate) use naming::Naming;
+use options::{Asked, Translation};
+use telling::ProcdumpTeller;
+
+/// The words behind the program's name, when that is `procdump`.
+pub(crate) fn words_of_own_name() -> Option<Vec<OsString>> {
+    let mut words = std::env::args_os();
+    let name = words.next()?;
+    (Path::new(&name).file_name() == Some(OsStr::new("procdump"))).then(|| words.collect())
+}
+
+/// Runs a command line of ProcDump's.
+pub(crate) fn run(words: &[OsString]) -> Exit {
+    let words: Option<Vec<&str>> = words.iter().map(|word| word.to_str()).collect();
+    let Some(words) = words else { return refuse("the command line is not text") };
+    match options::parse(&words) {
+        Ok(Asked::Help) => {
+            print::line(options::HELP);
+            Exit::Done
+        }
+        Ok(Asked::Translated(translation)) => begin(&translation),
+        Err(why) => refuse(&why),
+    }
+}
+
+fn refuse(why: &str) -> Exit {
+    print::error(&format!("{why} (-? lists the options, docs/procdump.md explains them)"));
+    Exit::Usage
+}
+
+fn begin(translation: &Translation) -> Exit {
+    for note in &translation.notes {
+        print::note(&format!("effigy: {note}"));
+    }
+    let words = ["effigy", "watch"].into_iter().map(str::to_owned).chain(translation.words.iter().cloned());
+    let args = match Cli::try_parse_from(words) {
+        Ok(Cli { command: Command::Watch(args) }) => args,
+        // Numbers that are out of range; everything else was checked before.
+        Ok(_) => return refuse("no watch"),
+        Err(error) => return print::usage(&error),
+    };
+    let naming = Arc::new(Naming { like_windows: translation.like_windows, place: translation.place.clone() });
+    watch::run_as(&args, Some(Arc::clone(&naming)), |plan| Arc::new(ProcdumpTeller::new(plan, &naming)))
+}

@@ -1,0 +1,102 @@
+//! A watch at work: the session says when, the pool takes the dumps, a teller says what happens. `effigy watch` and
+//! `procdump` differ in what they are asked and in how they tell it.
+
+mod plain;
+mod pool;
+mod structured;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use effigy_process::ProcessId;
+use effigy_watch::session::{Awaited, Event, Line, Order, Over, Plan, Reason, Session, Why};
+
+use crate::cancel::Cancel;
+use crate::exit::Exit;
+use crate::print;
+use crate::report::Report;
+
+pub(crate) use plain::PlainTeller;
+pub(crate) use pool::Errand;
+use pool::Pool;
+pub(crate) use structured::JsonTeller;
+
+/// What is watched and what is done then.
+pub(crate) struct Watching {
+    pub(crate) plan: Plan,
+    pub(crate) targets: Vec<ProcessId>,
+    pub(crate) awaited: Vec<Awaited>,
+    pub(crate) errand: Errand,
+}
+
+/// Something to tell.
+pub(crate) enum News<'a> {
+    /// What the session has to say.
+    Session(&'a Event<'a>),
+    /// A dump begins, into a file of this name when it has been chosen.
+    Dumping(&'a Order, Option<&'a Path>),
+    /// A dump was taken.
+    Dumped(&'a Order, &'a Report),
+    /// A dump was not taken.
+    NotDumped(&'a Order, &'a str),
+    /// It is over.
+    Over(&'a Over),
+}
+
+/// Tells people, or programs. Called from any thread.
+pub(crate) trait Teller: Send + Sync {
+    /// Tells it.
+    fn tell(&self, plan: &Plan, news: &News<'_>);
+
+    /// Shows how things stand; `lines` makes a line for each target.
+    fn show(&self, lines: &dyn Fn() -> Vec<Line>) {
+        let _ = lines;
+    }
+}
+
+/// Watches until it is over.
+pub(crate) fn watch(watching: Watching, teller: &Arc<dyn Teller>) -> Exit {
+    let Watching { plan, targets, awaited, errand } = watching;
+    let cancel = Cancel::listen(None);
+    let outcome = Session::new(plan.clone()).and_then(|mut session| {
+        // Without being woken, a signal is noticed a second later.
+        let _ = session.waker().descriptor().and_then(|descriptor| cancel.wake(&descriptor));
+        if let Err(error) = session.open_control() {
+            print::note(&format!("effigy: this watch cannot be ended with --cancel: {error}"));
+        }
+        let mut pool = Pool::start(errand, plan.clone(), Arc::clone(teller), cancel.clone());
+        let over = session.run(&targets, awaited.clone(), &mut pool)?;
+        Ok((over, pool.finish()))
+    });
+    match outcome {
+        Ok((over, (dumps, refused))) => {
+            teller.tell(&plan, &News::Over(&over));
+            let open = awaited.iter().any(|awaited| awaited.all);
+            let counts = |pid: ProcessId| !open && (!plan.children || targets.contains(&pid) || targets.is_empty());
+            exit(&over, dumps, if open { Exit::Done } else { refused }, counts, &cancel)
+        }
+        Err(error) => {
+            print::error(&format!("watching: {error}"));
+            Exit::Output
+        }
+    }
+}
+
+/// How it all went. `counts` tells of targets whose early end is a failure.
+fn exit(over: &Over, dumps: Exit, refused: Exit, counts: impl Fn(ProcessId) -> bool, cancel: &Cancel) -> Exit {
+    let ended = over.endings.iter().filter(|ending| counts(ending.pid)).map(|ending| match ending.why {
+        // Failures of other kinds were noted with the dump that failed.
+        Why::Ended | Why::Failed => Exit::NoTarget,
+        // As by the signal that would have ended the watch.
+        Why::Cancelled => Exit::Cancelled(signal_hook::consts::SIGTERM),
+        _ => Exit::Done,
+    });
+    let of_targets = ended.fold(dumps.and(refused), Exit::and);
+    match over.reason {
+        Reason::Asked => Exit::Cancelled(cancel.signal().unwrap_or(signal_hook::consts::SIGTERM)),
+        Reason::TimedOut => of_targets.and(Exit::TimedOut),
+        Reason::TotalTaken => dumps,
+        Reason::NothingLeft if over.nobody_came => of_targets.and(Exit::Cancelled(signal_hook::consts::SIGTERM)),
+        Reason::NothingLeft => of_targets,
+    }
+}
