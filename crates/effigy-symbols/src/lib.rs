@@ -3,3 +3,5 @@
 //! Image files and symbols are found by identity (build id, GUID and age, time stamp and size), never by name alone, and
 //! are read as untrusted bytes.
 #![forbid(unsafe_code)]
+
+pub mod python;
