@@ -23,6 +23,7 @@ pub mod pattern;
 pub mod pdb;
 pub mod pe;
 pub mod perf_map;
+pub mod python;
 pub mod server;
 mod symbol_list;
 mod text;
