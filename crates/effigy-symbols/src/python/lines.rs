@@ -130,7 +130,9 @@ mod tests {
     ///     ]
     /// ```
     /// on line 10 of its file, and where a line begins by `co_lines` (3.9: `dis.findlinestarts`), 0 being none.
-    const COMPILED: &[(Table, &[u8], &[(i64, u32)])] = &[
+    type Compiled = (Table, &'static [u8], &'static [(i64, u32)]);
+
+    const COMPILED: &[Compiled] = &[
         // 3.9.18
         (
             Table::Steps,
