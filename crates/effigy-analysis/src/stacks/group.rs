@@ -14,14 +14,15 @@ pub struct Group {
 }
 
 /// Puts stacks with equal frames together, the largest group first, then by the first of their stacks. Stacks of which
-/// nothing is known are each a group of their own: they need not be doing the same.
+/// nothing is known are each a group of their own, as they need not be doing the same; and so are those of Python, whose
+/// frames are the interpreter's whatever it runs.
 #[must_use]
 pub fn group(stacks: &[ThreadStack]) -> Vec<Group> {
     let mut known: HashMap<Vec<Address>, usize> = HashMap::new();
     let mut groups: Vec<Group> = Vec::new();
     for (index, stack) in stacks.iter().enumerate() {
         let key: Vec<_> = stack.frames.iter().map(|frame| frame.frame.address).collect();
-        let is_empty = key.is_empty();
+        let is_empty = key.is_empty() || !stack.python.is_empty();
         let next = groups.len();
         let group = if is_empty { next } else { *known.entry(key).or_insert(next) };
         match groups.get_mut(group) {
@@ -56,7 +57,12 @@ mod tests {
             names: [].into(),
             symbol: None,
         };
-        ThreadStack { thread: ThreadId(thread), frames: addresses.iter().map(frame).collect(), stop: Stop::End }
+        ThreadStack {
+            thread: ThreadId(thread),
+            frames: addresses.iter().map(frame).collect(),
+            stop: Stop::End,
+            python: Vec::new(),
+        }
     }
 
     #[test]

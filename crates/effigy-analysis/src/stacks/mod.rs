@@ -1,6 +1,7 @@
 //! What every thread was doing: its frames, with their names.
 
 mod group;
+mod python;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,7 @@ use effigy_symbols::unwind::{Frame, Stop, UnwindImages, Unwinder};
 use effigy_symbols::{Name, Symbol, SymbolTable};
 
 pub use group::{Group, group};
+pub use python::{PythonPart, with_python};
 
 /// Where names come from. A module is named by its index in [`Process::modules`].
 pub trait ModuleNames: Sync {
@@ -49,6 +51,9 @@ pub struct ThreadStack {
     pub frames: Vec<NamedFrame>,
     /// Why there are no more.
     pub stop: Stop,
+    /// The functions of Python that frames of the interpreter stand for, where both stacks come out even: see
+    /// [`with_python`].
+    pub python: Vec<PythonPart>,
 }
 
 /// A frame and what it is called.
@@ -99,11 +104,11 @@ fn one(
     limit: usize,
 ) -> ThreadStack {
     let Some(registers) = registers else {
-        return ThreadStack { thread, frames: Vec::new(), stop: Stop::NoRegisters };
+        return ThreadStack { thread, frames: Vec::new(), stop: Stop::NoRegisters, python: Vec::new() };
     };
     let stack = unwinder.unwind(registers, limit);
     let frames = stack.frames.into_iter().map(|frame| cache.name(frame)).collect();
-    ThreadStack { thread, frames, stop: stack.stop }
+    ThreadStack { thread, frames, stop: stack.stop, python: Vec::new() }
 }
 
 /// Names that were looked up: most threads of a program wait in the same places.

@@ -34,14 +34,31 @@ fn answer(args: &StacksArgs) -> Result<Exit, Refused> {
         threads.iter().map(|thread| (thread.id, subject.registers_of(thread))).collect();
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let walk = Walk { process, memory: subject.memory(), images: &symbols, names: &symbols, limit };
-    let stacks = stacks::stacks(walk, &registers);
+    let mut stacks = stacks::stacks(walk, &registers);
+    let python = symbols.python();
+    if let Some(Ok(known)) = &python {
+        stacks::with_python(&mut stacks, known, |id| {
+            let thread = process.thread(id);
+            (thread.and_then(|thread| thread.inner_id), thread.and_then(|thread| subject.registers_of(thread)))
+        });
+    }
+    let python_missing = python.and_then(Result::err);
     let mut page = Page::begin();
     if args.target.json {
-        page.json(&subject.document(Answer::of(&subject, &symbols, &threads, &stacks, args.unique)));
+        page.json(
+            &subject
+                .document(Answer { python_missing, ..Answer::of(&subject, &symbols, &threads, &stacks, args.unique) }),
+        );
     } else {
         let view = View { subject: &subject, threads: &threads, stacks: &stacks, verbose: args.verbose };
         subject.say_warnings();
         symbols.warnings().iter().for_each(|text| print::note(&format!("effigy: warning: {text}")));
+        if let Some(why) = python_missing {
+            print::note(&format!(
+                "effigy: warning: the stacks of Python are not shown: {}",
+                print::safe(why.as_bytes())
+            ));
+        }
         if args.unique { view.groups(&mut page) } else { view.all(&mut page) }
     }
     symbols.save();
@@ -147,6 +164,9 @@ struct Answer {
     groups: Option<Vec<Vec<u32>>>,
     /// Files that are not used as they are other versions.
     symbol_warnings: Vec<String>,
+    /// Why there are no frames of Python, of a process of CPython's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    python_missing: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -180,6 +200,7 @@ impl Answer {
             threads: threads.iter().zip(stacks).map(thread).collect(),
             groups: unique.then(groups),
             symbol_warnings: symbols.warnings(),
+            python_missing: None,
         }
     }
 }

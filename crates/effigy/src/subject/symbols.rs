@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -15,6 +16,7 @@ use effigy_symbols::index::Index;
 use effigy_symbols::locate::Locator;
 use effigy_symbols::merge::{ModuleFiles, Tables};
 use effigy_symbols::perf_map::PerfMap;
+use effigy_symbols::python::{self, PythonStacks};
 use effigy_symbols::unwind::{BreakpadUnwind, UnwindImages};
 use effigy_symbols::{Name, Symbol, SymbolTable};
 use rustix::fs::{Mode, OFlags};
@@ -168,6 +170,32 @@ impl Symbols<'_> {
         (0..after).rev().find(|index| self.process.modules[*index].range.contains(address))
     }
 
+    /// The stacks of Python, where the process is one of CPython's; and why not, where it is and they cannot be read.
+    pub(crate) fn python(&self) -> Option<Result<PythonStacks, String>> {
+        let modules = self.process.modules.iter().enumerate();
+        let mut of_python = modules.filter(|(_, module)| find_bytes(module.name(), b"python"));
+        let (index, runtime) = of_python.find_map(|(index, _)| Some((index, self.symbol_of(index, "_PyRuntime")?)))?;
+        let module = self.process.modules.get(index)?;
+        let number = self.symbol_of(index, "Py_Version").and_then(|address| {
+            let mut bytes = [0; 4];
+            self.memory.read_exact(address, &mut bytes).ok()?;
+            Some(u32::from_le_bytes(bytes))
+        });
+        let version = python::version_of(module, number)?;
+        let stacks = python::threads(self.memory, self.process.architecture, runtime, version);
+        Some(stacks.map_err(|error| error.to_string()))
+    }
+
+    /// Where the symbol of exactly this name lies.
+    fn symbol_of(&self, module: usize, name: &str) -> Option<Address> {
+        let mut found = None;
+        self.tables_of(module)?.find(name, &mut |symbol| {
+            found = Some(symbol.offset);
+            ControlFlow::Break(())
+        });
+        self.process.modules.get(module)?.range.start().checked_add(found?)
+    }
+
     /// Writes down what was found, so that the next look is quicker.
     pub(crate) fn save(&self) {
         for tables in self.modules.iter().filter_map(|module| module.tables.get()).flatten() {
@@ -227,6 +255,10 @@ impl ModuleNames for Symbols<'_> {
         });
         map.at(address.0).cloned()
     }
+}
+
+fn find_bytes(text: &[u8], wanted: &[u8]) -> bool {
+    text.windows(wanted.len()).any(|window| window == wanted)
 }
 
 /// What a process's just-in-time compiler has written down: in the folder that the process sees as `/tmp`, under the id

@@ -2,6 +2,7 @@
 
 use effigy_analysis::stacks::{NamedFrame, ThreadStack};
 use effigy_process::{Address, Process};
+use effigy_symbols::python::PythonFrame;
 use effigy_symbols::{Name, Symbol, demangle};
 use serde::Serialize;
 
@@ -34,12 +35,40 @@ pub(super) struct Row {
     trust: &'static str,
     /// Whether the kernel called it, to deliver a signal to the next one.
     signal: bool,
+    /// Whether it is a function of Python, in place of the interpreter's frame that runs it.
+    python: bool,
 }
 
 impl Row {
     /// The lines of a stack, innermost first.
     pub(super) fn all(process: &Process, stack: &ThreadStack) -> Vec<Self> {
-        stack.frames.iter().flat_map(|frame| Self::of(process, frame)).collect()
+        let rows = stack.frames.iter().enumerate().flat_map(|(index, frame)| {
+            let rows = Self::of(process, frame);
+            match stack.python.iter().find(|part| part.frame == index) {
+                Some(part) => Self::of_python(rows, &part.functions),
+                None => rows,
+            }
+        });
+        rows.collect()
+    }
+
+    /// Functions of Python with the place of the interpreter's frame. All but the last have no frame of their own.
+    fn of_python(machine: Vec<Self>, functions: &[PythonFrame]) -> Vec<Self> {
+        let Some(frame) = machine.last() else { return machine };
+        let row = |(index, function): (usize, &PythonFrame)| Self {
+            function: Some(function.function.clone()),
+            mangled: None,
+            module: None,
+            module_offset: None,
+            function_offset: None,
+            inlined: index + 1 < functions.len(),
+            file: Some(function.file.clone()),
+            line: function.line,
+            column: None,
+            python: true,
+            ..*frame
+        };
+        functions.iter().enumerate().map(row).collect()
     }
 
     fn of(process: &Process, named: &NamedFrame) -> Vec<Self> {
@@ -62,6 +91,7 @@ impl Row {
                 column: None,
                 trust: frame.trust.as_str(),
                 signal: frame.signal,
+                python: false,
             }
         };
         // Symbols of code that is in no module begin at an address.
@@ -93,7 +123,11 @@ impl Row {
     pub(super) fn line(&self, process: &Process, number: usize, verbose: bool) -> String {
         let address = words::address(process, self.address);
         let width = address.len();
-        let address = if self.inlined { "inlined".to_owned() } else { address };
+        let address = match (self.inlined, self.python) {
+            (true, false) => "inlined".to_owned(),
+            (true, true) => "same".to_owned(),
+            (false, _) => address,
+        };
         let mut text = format!("{number:>3}  {address:<width$}  ");
         if verbose {
             let cfa = self.cfa.map(|cfa| words::address(process, cfa)).unwrap_or_default();
@@ -111,6 +145,9 @@ impl Row {
     }
 
     fn place(&self, process: &Process) -> String {
+        if self.python {
+            return format!("python!{}", self.function.as_deref().unwrap_or("?"));
+        }
         let offset = |offset: Option<u64>| offset.filter(|offset| *offset > 0).map(|offset| format!("+{offset:#x}"));
         match (&self.module, &self.function) {
             (Some(module), Some(function)) => {
