@@ -23,7 +23,7 @@ pub(crate) struct FuzzArgs {
 }
 
 /// All targets: those of `fuzz/Cargo.toml`.
-pub(crate) const TARGETS: [&str; 4] = ["minidump", "elf_core", "compressed", "reflection"];
+pub(crate) const TARGETS: [&str; 6] = ["minidump", "elf_core", "compressed", "reflection", "dwarf", "symbol_files"];
 
 /// Files of the corpus that are no longer than this begin the search; longer ones make it slow.
 const LONGEST_SEED: u64 = 1 << 20;
@@ -86,7 +86,9 @@ fn corpus(workspace: &Workspace, target: &str) -> Result<Vec<PathBuf>> {
         collect(&folder, &mut |path, start| {
             let fits = match target {
                 "minidump" | "reflection" => start.starts_with(b"MDMP"),
-                "elf_core" => start.starts_with(b"\x7fELF") && start.get(16..18).is_some_and(|kind| kind.contains(&4)),
+                "elf_core" => start.starts_with(b"\x7fELF") && is_core(start),
+                "dwarf" => is_image(start),
+                "symbol_files" => is_image(start) || start.starts_with(b"MODULE "),
                 _ => false,
             };
             if fits {
@@ -96,6 +98,16 @@ fn corpus(workspace: &Workspace, target: &str) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+fn is_core(start: &[u8]) -> bool {
+    start.get(16..18).is_some_and(|kind| kind.contains(&4))
+}
+
+/// A program or a file with its symbols.
+fn is_image(start: &[u8]) -> bool {
+    start.starts_with(b"\x7fELF") && !is_core(start)
+        || [&b"MZ"[..], b"\xcf\xfa\xed\xfe"].iter().any(|magic| start.starts_with(magic))
 }
 
 fn collect(folder: &Path, visit: &mut dyn FnMut(&Path, &[u8])) -> Result<()> {
