@@ -201,7 +201,6 @@ fn every_way_to_compile() {
         "-O2 -gdwarf-5 -ffunction-sections -Wl,--gc-sections",
         "-O2 -gdwarf-4 -fdebug-types-section",
         "-O2 -gdwarf-5 -flto",
-        "-O3 -gdwarf-5 -no-pie -static",
     ] {
         let line = format!("g++ -w {flags} first.cc second.cc sink.cc -o program");
         if workshop.line(&line).is_some() {
