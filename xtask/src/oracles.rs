@@ -88,7 +88,10 @@ pub(crate) const ORACLES: &[Oracle] = &[
         name: "cargo-deny", job: "checks licences and sources of dependencies",
         source: Source::Cargo { krate: "cargo-deny", version: "0.20.2" }, probe: Probe::Program("cargo-deny"),
     },
-    debian("g++", "builds the fuzzer", &["g++"]),
+    debian("g++", "builds the fuzzer and programs to look up", &["g++"]),
+    debian("addr2line", "tells names and lines; nm, objdump, objcopy and dwp come with it", &["binutils"]),
+    debian("dwz", "lets two programs share their debug information", &["dwz"]),
+    debian("xz", "packs symbols into a program", &["xz-utils"]),
     Oracle {
         name: "cargo-fuzz", job: "makes hostile files",
         source: Source::Cargo { krate: "cargo-fuzz", version: "0.13.2" }, probe: Probe::Program("cargo-fuzz"),

