@@ -158,8 +158,7 @@ impl Unwinder<'_> {
         let image = self.modules.image(index)?;
         let offset = address.0.checked_sub(self.modules.module(index).range.start().0)?;
         let at = image.base().checked_add(offset)?;
-        let holds = |start: u64, size: u64| at >= start && at - start < size;
-        let segment = image.segments().iter().find(|segment| holds(segment.address, segment.memory_size))?;
+        let segment = image.segment_at(at)?;
         Some(segment.protection.contains(Protection::EXECUTE))
     }
 

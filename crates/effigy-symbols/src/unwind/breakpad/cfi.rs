@@ -7,7 +7,7 @@ use super::super::step::{Caller, Failure};
 use super::super::walk::Walk;
 use super::super::{Frame, Trust};
 use super::program::{Machine, Variables};
-use super::records::{BreakpadUnwind, Rules};
+use super::records::{BreakpadUnwind, LONGEST_TEXT, Rules};
 
 /// Most records that are read for one address.
 const MOST_RECORDS: usize = 4096;
@@ -36,7 +36,10 @@ impl Walk<'_, '_> {
         offset: u64,
         frame: &Frame,
     ) -> Result<Caller, Failure> {
-        let rules = records.cfi_at(offset).filter(|rules| rules.count() <= MOST_RECORDS).ok_or(Failure::Nothing)?;
+        let rules = records
+            .cfi_at(offset)
+            .filter(|rules| rules.count() <= MOST_RECORDS && rules.size() <= LONGEST_TEXT)
+            .ok_or(Failure::Nothing)?;
         let rules = merged(&rules);
         let rule = |wanted: &str| rules.iter().find(|(name, _)| *name == wanted).map(|(_, text)| text.as_str());
         let registers = &frame.registers;

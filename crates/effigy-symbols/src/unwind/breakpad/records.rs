@@ -9,6 +9,9 @@ use memchr::memchr;
 /// Records that may begin before the one that is looked for and still hold the address.
 const MOST_NESTED: usize = 16;
 
+/// Most bytes of text that are read for one address.
+pub(super) const LONGEST_TEXT: usize = 64 << 10;
+
 /// The STACK records of a symbol file.
 pub struct BreakpadUnwind {
     bytes: Arc<[u8]>,
@@ -78,6 +81,11 @@ impl<'r> Rules<'r> {
 
     pub(super) fn count(&self) -> usize {
         self.deltas.len() + 1
+    }
+
+    /// Bytes of all of them.
+    pub(super) fn size(&self) -> usize {
+        self.first.len() + self.deltas.iter().map(|delta| delta.rules.len()).sum::<usize>()
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::step::{Caller, Failure};
 use super::super::walk::{Nature, Walk};
 use super::super::{Frame, Trust};
 use super::program::{Machine, Variables};
-use super::records::{BreakpadUnwind, WindowsFrame, WindowsWay};
+use super::records::{BreakpadUnwind, LONGEST_TEXT, WindowsFrame, WindowsWay};
 
 /// Bytes of a word.
 const WORD: u64 = 4;
@@ -50,6 +50,7 @@ impl Walk<'_, '_> {
         }
         let record = records.windows_at(offset).ok_or(Failure::Nothing)?;
         let text = match &record.way {
+            WindowsWay::Program(range) if range.len() > LONGEST_TEXT => return Err(Failure::Nothing),
             WindowsWay::Program(range) => records.text(range),
             WindowsWay::Sizes { uses_frame_pointer: true } => {
                 "$eip .raSearch ^ = $ebp $esp .cbCalleeParams + .cbSavedRegs + 8 - ^ = $esp .raSearch 4 + ="

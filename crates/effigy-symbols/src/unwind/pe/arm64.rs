@@ -17,6 +17,9 @@ const SP: u16 = 31;
 /// Most bytes of unwind codes: 255 words in an extended header.
 const MOST_CODES: usize = 4 * 255;
 
+/// Most epilogues of one function that are looked at.
+const MOST_EPILOGUES: usize = 1024;
+
 /// What of a function's prologue or epilogue is to be undone: codes, of which the first ones were not executed.
 pub(super) struct Plan {
     pub(super) codes: Vec<Code>,
@@ -88,13 +91,14 @@ impl Record {
             let extended = u32::from_le_bytes(image.exactly(next, memory)?);
             (count, words, next) = (extended & 0xffff, extended >> 16 & 0xff, next.checked_add(4)?);
         }
-        let mut epilogues = Vec::new();
         let scopes = if one_epilogue { 0 } else { count };
-        for _ in 0..scopes {
-            let scope = u32::from_le_bytes(image.exactly(next, memory)?);
+        let mut bytes = vec![0; 4 * usize::try_from(scopes).ok()?.min(MOST_EPILOGUES)];
+        let read = image.read(next, &mut bytes, memory);
+        let mut epilogues = Vec::new();
+        for scope in bytes[..read].chunks_exact(4).filter_map(|bytes| half(bytes, 0)) {
             epilogues.push((scope & 0x3_ffff, usize::try_from(scope >> 22).ok()?));
-            next = next.checked_add(4)?;
         }
+        next = next.checked_add(4 * scopes)?;
         let mut codes = vec![0; usize::try_from(words).ok()?.saturating_mul(4).min(MOST_CODES)];
         let read = image.read(next, &mut codes, memory);
         codes.truncate(read);
@@ -112,9 +116,9 @@ impl Record {
         let all = decode(&self.codes);
         if interrupted {
             for (start, index) in &self.epilogues {
-                let Some(into) = position.checked_sub(*start) else { continue };
+                let into = position.checked_sub(*start).and_then(|into| usize::try_from(into).ok());
+                let Some(into) = into.filter(|into| *into <= self.codes.len()) else { continue };
                 let codes = decode(self.codes.get(*index..).unwrap_or_default());
-                let into = usize::try_from(into).unwrap_or(usize::MAX);
                 // The return itself belongs to it.
                 if into <= codes.len() {
                     return Plan { codes, skipped: into };
