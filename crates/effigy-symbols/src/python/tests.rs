@@ -233,7 +233,7 @@ impl Memory for Noise {
             return Err(NotRead::Unmapped);
         }
         for (at, byte) in (address.0..).zip(buffer.iter_mut()) {
-            let word = (at / 8 ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
+            let word = ((at / 8) ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
             let value = if word % 16 < 13 { START + (word >> 16 & self.reach) } else { word >> 40 & 0x7f };
             *byte = value.to_le_bytes()[usize::try_from(at % 8).unwrap()];
         }
