@@ -118,6 +118,9 @@ mod tests {
         line_at(table, bytes.iter().map(|byte| Ok(*byte)), first, position).unwrap()
     }
 
+    /// A table, and where in the code which line begins.
+    type Compiled = (Table, &'static [u8], &'static [(i64, u32)]);
+
     /// As Python compiles, in the version that is named: the table of
     /// ```python
     /// def f(a):
@@ -130,8 +133,6 @@ mod tests {
     ///     ]
     /// ```
     /// on line 10 of its file, and where a line begins by `co_lines` (3.9: `dis.findlinestarts`), 0 being none.
-    type Compiled = (Table, &'static [u8], &'static [(i64, u32)]);
-
     const COMPILED: &[Compiled] = &[
         // 3.9.18
         (
