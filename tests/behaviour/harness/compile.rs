@@ -25,7 +25,8 @@ pub(crate) fn compile(name: &str, extra: &[&str]) -> PathBuf {
         return program;
     }
     fs::create_dir_all(&dir).unwrap();
-    // Tests run at the same time and may build the same target: each builds beside the name and renames.
+    // Tests run at the same time and may build the same target: each builds beside the name, and the first gives its
+    // program that name. To replace it would make the files that others run already deleted ones.
     let unfinished = dir.join(format!(".{name}.{}.{:?}", process::id(), thread::current().id()));
     let output = Command::new("gcc")
         .args(FLAGS)
@@ -36,7 +37,10 @@ pub(crate) fn compile(name: &str, extra: &[&str]) -> PathBuf {
         .output()
         .expect("gcc is needed for the behaviour tests");
     assert!(output.status.success(), "gcc failed on {name}: {}", String::from_utf8_lossy(&output.stderr));
-    fs::rename(&unfinished, &program).unwrap();
+    match fs::hard_link(&unfinished, &program) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => panic!("{}: {error}", program.display()),
+        _ => fs::remove_file(&unfinished).unwrap(),
+    }
     program
 }
 

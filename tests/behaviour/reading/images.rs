@@ -190,26 +190,25 @@ fn a_dump_made_whole_is_converted_and_compared() {
     assert_eq!((report["manner"].as_str(), report.get("image_bytes")), (Some("copied"), None));
 }
 
-/// A minidump by Breakpad on another system, and its program.
+/// Minidumps by Breakpad, and programs of the same names that the corpus has: of another build.
 #[test]
-fn dumps_of_others_are_made_whole() {
+fn programs_of_another_build_are_not_used() {
     let Some(corpus) = corpus() else { return };
     let folder = scratch();
-    for (dump, file, name) in [("crash_linux.dmp", "linux_crash", "crash"), ("crash_macos.dmp", "macos_crash", "crash")]
-    {
+    for (dump, file) in [("crash_linux.dmp", "linux_crash"), ("crash_macos.dmp", "macos_crash")] {
         let dump = corpus.join("symbolic").join(dump);
         let dump = dump.to_str().unwrap();
         let modules = json(["modules", "--json", dump]);
-        let main = list(&modules["modules"]).iter().find(|module| module["name"].as_str().unwrap().starts_with(name));
+        let main =
+            list(&modules["modules"]).iter().find(|module| module["name"].as_str().unwrap().starts_with("crash"));
         let main = main.unwrap_or_else(|| panic!("{modules}"));
         let at = format!("{:#x}", number(&main["range"]["start"]));
         fs::copy(corpus.join("symbolic/symbols").join(file), folder.path().join(main["name"].as_str().unwrap()))
             .unwrap();
         let command = ["memory", "read", "--json", dump, &at, "--length", "64", "--image-path"];
         let answer = json([&command[..], &[folder.path().to_str().unwrap()]].concat());
-        let expected = fs::read(corpus.join("symbolic/symbols").join(file)).unwrap();
-        let digits: String = expected[..64].iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(answer["bytes"], digits.as_str(), "{dump}: {answer}");
+        assert!(answer["bytes"].as_str().unwrap().bytes().all(|digit| digit == b'?'), "{dump}: {answer}");
+        assert!(answer["source"]["warnings"].to_string().contains("is not used: it has "), "{answer}");
     }
 }
 

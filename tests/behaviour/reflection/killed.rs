@@ -228,8 +228,11 @@ fn expect_whole_or_nothing(run: &Run, dir: &Path, target: &Target) {
 #[track_caller]
 fn kill_at_steps(way: impl Into<Way>, victim: &mut impl Victim, every: impl Fn(usize) -> (usize, usize)) {
     let way = way.into();
-    let steps = count_steps(way, victim.target());
-    let (first, distance) = every(steps);
+    // A live dump has more or fewer rounds, each of many steps.
+    let counts = [0; 3].map(|_| count_steps(way, victim.target()));
+    let least = *counts.iter().min().unwrap();
+    let (first, distance) = every(least);
+    let steps = if distance <= 1 { *counts.iter().max().unwrap() } else { least };
     let mut died = 0;
     let mut rounds = 0;
     for step in (first..=steps).step_by(distance.max(1)) {
@@ -243,7 +246,6 @@ fn kill_at_steps(way: impl Into<Way>, victim: &mut impl Victim, every: impl Fn(u
         eprintln!("{}: killed before step {step} of {steps}", way.mode.name());
         victim.expect_well();
     }
-    // A live dump has more or fewer rounds, each of many steps.
     assert!(died * 2 >= rounds, "effigy died {died} times in {rounds} runs");
     expect_complete(way, victim);
 }
@@ -470,8 +472,10 @@ fn cancelled() {
             before.assert_unharmed(Tolerance::STRICT);
             expect_no_twin(&target);
             mappings.assert_same();
+            // On a slow machine it may not even listen yet.
+            let ended_early = round == 0 && run.signal == Some(*signal as i32);
             if run.code != Some(0) {
-                run.expect(*code);
+                assert!(ended_early || run.code == Some(*code), "{:?} {:?}: {}", run.code, run.signal, run.stderr);
                 assert!(is_empty(dir.path()), "a file was left behind");
             }
         }
