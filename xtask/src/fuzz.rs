@@ -24,7 +24,7 @@ pub(crate) struct FuzzArgs {
 
 /// All targets: those of `fuzz/Cargo.toml`.
 pub(crate) const TARGETS: [&str; 7] =
-    ["minidump", "elf_core", "compressed", "reflection", "dwarf", "symbol_files", "unwind"];
+    ["minidump", "elf_core", "compressed", "reflection", "unwind", "dwarf", "symbol_files"];
 
 /// Files of the corpus that are no longer than this begin the search; longer ones make it slow.
 const LONGEST_SEED: u64 = 1 << 20;
