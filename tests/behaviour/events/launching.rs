@@ -97,7 +97,8 @@ fn signals_are_passed_on() {
 #[test]
 fn on_a_terminal() {
     let Some(script) = oracle("script") else { return };
-    let command = format!("{} run -- {} interrupts", env!("CARGO_BIN_EXE_effigy"), target().display());
+    // A shell that stays in between (which one does, differs) gets the Ctrl-C too and dies of it.
+    let command = format!("exec {} run -- {} interrupts", env!("CARGO_BIN_EXE_effigy"), target().display());
     let mut child = Command::new(script)
         .args(["-qefc", &command, "/dev/null"])
         .stdin(Stdio::piped())
