@@ -49,8 +49,10 @@ fn node_with_a_perf_map() {
     if oracle("node").is_none() {
         return;
     }
-    let target =
-        Plan::program("node").args(["--perf-basic-prof", "--interpreted-frames-native-stack", "-e", script]).start();
+    // It writes a log beside the map, which nobody needs.
+    let log = ["--logfile=/dev/null", "--no-logfile-per-isolate"];
+    let names = ["--perf-basic-prof", "--interpreted-frames-native-stack"];
+    let target = Plan::program("node").args(log).args(names).args(["-e", script]).start();
     let found = (0..50).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(100));
         stacks(&target.pid_text(), &[]).to_string().contains("again")

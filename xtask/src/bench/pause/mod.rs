@@ -59,16 +59,38 @@ pub(crate) fn run(args: &PauseArgs) -> Result<ExitCode> {
     println!("{machine}");
     let (rows, missing) = Row::of(&plan.kinds, &arena);
     let versions = Row::versions(&rows);
-    let mut courses = Vec::new();
-    for setting in plan.settings() {
-        courses.push(course::hold(&arena, &rows, setting, plan.rounds)?);
-    }
-    let report = Report { machine, versions, missing, courses, rounds: plan.rounds };
-    println!("\n{report}");
-    if plan.is_whole() && args.effigy.is_none() {
-        page::write_into(&workspace.root().join(page::BENCHMARKS), "pause", &report.to_string())?;
-    } else {
-        println!("{} keeps the results of the last full run", page::BENCHMARKS);
+    for &rate in plan.rates() {
+        let mut courses = Vec::new();
+        for setting in plan.settings(rate) {
+            courses.push(course::hold(&arena, &rows, setting, plan.rounds)?);
+        }
+        let report =
+            Report { machine: &machine, versions: &versions, missing: &missing, rate, courses, rounds: plan.rounds };
+        println!("\n{report}");
+        // What one rate's rows and verdicts compare is all of that rate, so each has a part of the page for itself.
+        if plan.is_whole(rate) && args.effigy.is_none() {
+            page::write_into(&workspace.root().join(page::BENCHMARKS), &section(rate), &report.to_string())?;
+        } else {
+            println!("{} keeps the results of the last full run", page::BENCHMARKS);
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the part of the page with one rate's results is called.
+fn section(rate: Rate) -> String {
+    format!("pause --rates {rate}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_a_part_for_each_rate() {
+        let text = include_str!("../../../../docs/benchmarks.md");
+        for rate in plan::MEASURED {
+            assert!(page::replaced(text, &section(rate), "").is_some(), "{rate}");
+        }
+    }
 }

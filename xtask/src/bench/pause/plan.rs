@@ -1,5 +1,6 @@
 //! Which targets are dumped, by whom and how often.
 
+use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
 use clap::ValueEnum;
@@ -26,6 +27,9 @@ pub(crate) struct Rate(u64);
 /// The rate for which effigy makes promises.
 pub(crate) const PROMISED: Rate = Rate(1_000);
 const HIGH: Rate = Rate(100_000);
+
+/// The rates of which the page of results tells.
+pub(crate) const MEASURED: [Rate; 2] = [PROMISED, HIGH];
 
 /// The target of one course.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,22 +62,28 @@ impl Plan {
             kinds: Kind::value_variants().to_vec(),
             rounds: ENOUGH_ROUNDS,
             sizes: vec![1, 2, 4, 8],
-            rates: vec![PROMISED, HIGH],
+            rates: MEASURED.to_vec(),
         }
     }
 
-    /// Whether its results say all that the page of results is to say.
-    pub(crate) fn is_whole(&self) -> bool {
+    /// Whether its results say all that the page of results is to say of one rate.
+    pub(crate) fn is_whole(&self, rate: Rate) -> bool {
         let Self { kinds, rounds, sizes, rates } = Self::whole();
         self.rounds >= rounds
             && kinds.iter().all(|kind| self.kinds.contains(kind))
             && sizes.iter().all(|size| self.sizes.contains(size))
-            && rates.iter().all(|rate| self.rates.contains(rate))
+            && rates.contains(&rate)
+            && self.rates.contains(&rate)
     }
 
-    /// The targets, in the order in which they are dumped.
-    pub(crate) fn settings(&self) -> impl Iterator<Item = Setting> {
-        self.rates.iter().flat_map(|&rate| self.sizes.iter().map(move |&gib| Setting { gib, rate }))
+    /// How fast targets' writers write, each once.
+    pub(crate) fn rates(&self) -> &[Rate] {
+        &self.rates
+    }
+
+    /// The targets with writers of one rate, in the order in which they are dumped.
+    pub(crate) fn settings(&self, rate: Rate) -> impl Iterator<Item = Setting> {
+        self.sizes.iter().map(move |&gib| Setting { gib, rate })
     }
 }
 
@@ -117,6 +127,13 @@ impl Rate {
     }
 }
 
+/// As it is given on the command line.
+impl Display for Rate {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 impl FromStr for Rate {
     type Err = String;
 
@@ -145,11 +162,13 @@ mod tests {
     #[test]
     fn everything_is_asked_for_unless_something_is() {
         assert_eq!(plan(&[]), Plan::whole());
-        assert!(plan(&["--rounds", "6"]).is_whole());
-        assert!(plan(&["--sizes", "8,4,2,1,16"]).is_whole());
-        for less in [&["--quick"][..], &["--rounds", "4"], &["--rows", "live"], &["--sizes", "1"], &["--rates", "1000"]]
+        for whole in [&["--rounds", "6"][..], &["--sizes", "8,4,2,1,16"], &["--rates", "1000"]] {
+            assert!(plan(whole).is_whole(PROMISED), "{whole:?}");
+        }
+        for less in
+            [&["--quick"][..], &["--rounds", "4"], &["--rows", "live"], &["--sizes", "1"], &["--rates", "100000"]]
         {
-            assert!(!plan(less).is_whole(), "{less:?}");
+            assert!(!plan(less).is_whole(PROMISED), "{less:?}");
         }
     }
 
@@ -157,7 +176,9 @@ mod tests {
     fn the_idle_row_always_runs() {
         let plan = plan(&["--rows", "live,clone", "--sizes", "4,1,4", "--rates", "2000"]);
         assert_eq!(plan.kinds, [Kind::Live, Kind::Clone, Kind::Idle]);
-        let settings: Vec<_> = plan.settings().map(|setting| (setting.gib, setting.rate)).collect();
+        assert_eq!(plan.rates(), [Rate(2000)]);
+        assert!(!plan.is_whole(Rate(2000)));
+        let settings: Vec<_> = plan.settings(Rate(2000)).map(|setting| (setting.gib, setting.rate)).collect();
         assert_eq!(settings, [(1, Rate(2000)), (4, Rate(2000))]);
     }
 

@@ -11,32 +11,31 @@ use crate::bench::machine::Machine;
 use crate::bench::run::Told;
 use crate::bench::spread::Spread;
 
-/// One run of the benchmark, ready to be shown.
-pub(crate) struct Report {
-    pub(crate) machine: Machine,
-    pub(crate) versions: Vec<String>,
+/// What one run of the benchmark has measured with writers of one rate, ready to be shown.
+pub(crate) struct Report<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) versions: &'a [String],
     /// What is not installed.
-    pub(crate) missing: Vec<Kind>,
+    pub(crate) missing: &'a [Kind],
+    pub(crate) rate: Rate,
     pub(crate) courses: Vec<Course>,
     pub(crate) rounds: u32,
 }
 
-impl Display for Report {
+impl Display for Report<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Measured {}. {}", self.machine, self.circumstances())?;
-        for rate in self.rates() {
-            writeln!(f, "\n### A writer of {}\n", rate.show())?;
-            if rate != PROMISED {
-                writeln!(f, "For information: promises are made for {} only.\n", PROMISED.show())?;
-            }
-            writeln!(f, "| what | bar | measured | verdict |\n|---|---|---|---|")?;
-            for bar in bars(&self.courses, rate) {
-                writeln!(f, "{bar}")?;
-            }
-            writeln!(f, "\n{HEADINGS}")?;
-            for course in self.courses.iter().filter(|course| course.setting.rate == rate) {
-                rows(f, course)?;
-            }
+        writeln!(f, "### A writer of {}\n", self.rate.show())?;
+        writeln!(f, "Measured {}. {}\n", self.machine, self.circumstances())?;
+        if self.rate != PROMISED {
+            writeln!(f, "For information: promises are made for {} only.\n", PROMISED.show())?;
+        }
+        writeln!(f, "| what | bar | measured | verdict |\n|---|---|---|---|")?;
+        for bar in bars(&self.courses, self.rate) {
+            writeln!(f, "{bar}")?;
+        }
+        writeln!(f, "\n{HEADINGS}")?;
+        for course in &self.courses {
+            rows(f, course)?;
         }
         writeln!(f, "\nVersions: {}.", self.versions.join("; "))
     }
@@ -45,14 +44,7 @@ impl Display for Report {
 const HEADINGS: &str = "| target | row | taken | rounds | longest gap, ms | less idle, ms | pause told, ms | stall told, ms | longest write, ms | wall time, s | writer, % of idle |
 |---|---|---|---|---|---|---|---|---|---|---|";
 
-impl Report {
-    /// The rates of writers, each once, in the order in which they were measured.
-    fn rates(&self) -> Vec<Rate> {
-        let mut rates: Vec<_> = self.courses.iter().map(|course| course.setting.rate).collect();
-        rates.dedup();
-        rates
-    }
-
+impl Report<'_> {
     /// What a reader must know of how it was measured this time.
     fn circumstances(&self) -> String {
         let mut sentences = vec![format!("Rounds: {}, rows in turn; median (range).", self.rounds)];
