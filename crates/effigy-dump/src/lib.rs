@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod convert;
+pub mod direct;
 pub mod kind;
 pub mod live;
 pub mod name;

@@ -13,6 +13,7 @@ use std::os::unix::fs::FileExt;
 use effigy_formats::{Attachment, Contents, Format, WriteError};
 use effigy_process::{Address, AddressRange, Content, Extent, ExtentList, Gap, Process};
 
+use crate::direct::DirectWriter;
 use crate::sink::{FileWriter, Output};
 
 /// Bytes that are moved at a time.
@@ -32,6 +33,7 @@ struct Place {
 #[derive(Debug)]
 pub struct LiveFile {
     writer: FileWriter,
+    direct: DirectWriter,
     data_offset: u64,
     page_size: u64,
     /// What was planned, by rising address and position.
@@ -81,7 +83,9 @@ impl LiveFile {
             planned.push(Place { range: extent.range, position });
             position += extent.range.size();
         }
-        Self { writer, data_offset, page_size: expected.page_size(), planned, extra: BTreeMap::new(), end: position }
+        let direct = DirectWriter::of(writer.file());
+        let page_size = expected.page_size();
+        Self { writer, direct, data_offset, page_size, planned, extra: BTreeMap::new(), end: position }
     }
 
     /// Number of ranges that came after the plan was made. Each costs memory: who watches over that can stop at some
@@ -132,10 +136,11 @@ impl LiveFile {
         place
     }
 
-    fn write(&self, position: u64, bytes: &[u8], first: bool) -> io::Result<()> {
+    fn write(&mut self, position: u64, bytes: &[u8], first: bool) -> io::Result<()> {
         let file = self.writer.file();
         let offset = self.data_offset + position;
         if !first {
+            // These are to be out of our hands quickly: the target may stand still meanwhile, and writes on.
             return file.write_all_at(bytes, offset);
         }
         // Runs of blocks that hold something are written in one call each.
@@ -144,12 +149,12 @@ impl LiveFile {
         while at < bytes.len() {
             let end = (at + BLOCK).min(bytes.len());
             if end - at == BLOCK && crate::sink::is_zero(&bytes[at..end]) {
-                file.write_all_at(&bytes[start..at], offset + start as u64)?;
+                self.direct.write_all_at(file, &bytes[start..at], offset + start as u64)?;
                 start = end;
             }
             at = end;
         }
-        file.write_all_at(&bytes[start..], offset + start as u64)
+        self.direct.write_all_at(file, &bytes[start..], offset + start as u64)
     }
 
     /// Brings the file into form, now that it is known what belongs into it, and writes its headers. Gives the writer,

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use effigy_dump::direct::AlignedBuffer;
 use effigy_dump::live::{About, LiveFile, LiveFileError};
 use effigy_dump::select::{SelectError, Selected, Wish, select};
 use effigy_dump::sink::FileWriter;
@@ -35,10 +36,10 @@ const MOST_ASIDE: u32 = 4;
 const MOST_EXTRA: usize = 200_000;
 /// How long the file is waited for before the target is stopped.
 const LONGEST_SETTLING: Duration = Duration::from_millis(100);
-/// Bytes of one buffer on its way to the file.
-const BUFFER: usize = 1 << 20;
+/// Bytes of one buffer on its way to the file: as many as come at a time.
+const BUFFER: usize = 2 << 20;
 /// Buffers on their way.
-const BUFFERS: usize = 8;
+const BUFFERS: usize = 5;
 /// Room in the headers for what appears while memory is copied, in bytes. It is a hole in the file until it is used.
 const ROOM: u64 = 1 << 20;
 /// The same for each thread: its registers are not known yet.
@@ -47,7 +48,7 @@ const ROOM_PER_THREAD: u64 = 24 << 10;
 /// Pages on their way to the file.
 struct Parcel {
     pages: Vec<(Address, usize, bool)>,
-    bytes: Vec<u8>,
+    bytes: AlignedBuffer,
 }
 
 /// Writes one dump of a target that runs.
@@ -83,7 +84,7 @@ pub(super) fn run(
     let (parcels, to_write) = bounded::<Parcel>(BUFFERS);
     let (give_back, empty) = bounded::<Parcel>(BUFFERS);
     for _ in 0..BUFFERS {
-        let _ = give_back.send(Parcel { pages: Vec::new(), bytes: Vec::with_capacity(BUFFER) });
+        let _ = give_back.send(Parcel { pages: Vec::new(), bytes: AlignedBuffer::with_room(BUFFER) });
     }
     let options =
         PreludeOptions { kernel_facts: request.kernel_stacks, careful: false, calls: false, allow_traced: false };
@@ -292,7 +293,7 @@ struct Post<'a> {
 impl Post<'_> {
     fn add(&mut self, address: Address, bytes: &[u8], first: bool) -> std::io::Result<()> {
         let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-        if self.parcel.as_ref().is_some_and(|parcel| parcel.bytes.len() + bytes.len() > BUFFER) {
+        if self.parcel.as_ref().is_some_and(|parcel| !parcel.bytes.fits(bytes.len())) {
             self.send();
         }
         let mut parcel = match self.parcel.take() {
@@ -300,7 +301,7 @@ impl Post<'_> {
             None => self.empty.recv().map_err(gone)?,
         };
         parcel.pages.push((address, bytes.len(), first));
-        parcel.bytes.extend_from_slice(bytes);
+        parcel.bytes.extend(bytes);
         self.parcel = Some(parcel);
         Ok(())
     }
@@ -332,7 +333,7 @@ fn drain(
     for mut parcel in parcels {
         let mut at = 0;
         for (address, length, first) in parcel.pages.drain(..) {
-            live.put(address, &parcel.bytes[at..at + length], first).map_err(Failure::Output)?;
+            live.put(address, &parcel.bytes.filled()[at..at + length], first).map_err(Failure::Output)?;
             at += length;
         }
         progress.done.fetch_add(at as u64, Ordering::Relaxed);
