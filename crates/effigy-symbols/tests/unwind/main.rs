@@ -7,4 +7,5 @@
 mod beside;
 mod dumps;
 mod pe;
+mod pe_arm64;
 mod programs;
