@@ -1,7 +1,7 @@
 //! What called what: the frames of a stack, from the registers of the innermost one.
 //!
 //! Each frame is found by the surest way that there is for the code it is in: call frame information of ELF and Mach-O
-//! images (`dwarf`, on 32-bit ARM `exidx`), unwind tables of PE images
+//! images (`dwarf`, on 32-bit ARM `exidx`), compact unwind information of Mach-O (`compact`), unwind tables of PE images
 //! (`pe`), STACK records of a Breakpad symbol file (`breakpad`), then the chain of frame pointers, and last a search of
 //! the stack for return addresses. Every frame says how it was found ([`Trust`]), and every stack why it ends ([`Stop`]).
 //!
@@ -11,6 +11,7 @@ mod aarch64_return;
 mod abi;
 mod breakpad;
 mod call;
+mod compact;
 mod dwarf;
 mod exidx;
 mod frame_pointer;
@@ -61,6 +62,8 @@ pub enum Trust {
     Context,
     /// By DWARF call frame information, or by the registers that the kernel saved for a signal handler.
     Cfi,
+    /// By the compact unwind information of a Mach-O image.
+    Compact,
     /// By the unwind tables of a PE image.
     Pe,
     /// By the STACK records of a Breakpad symbol file.
@@ -79,6 +82,7 @@ impl Trust {
         match self {
             Self::Context => "context",
             Self::Cfi => "cfi",
+            Self::Compact => "compact",
             Self::Pe => "pe",
             Self::Breakpad => "breakpad",
             Self::FramePointer => "frame_pointer",

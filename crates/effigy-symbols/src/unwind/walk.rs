@@ -251,6 +251,7 @@ impl<'u, 'a> Walk<'u, 'a> {
             Err(Failure::Nothing) if self.unwinder.process.architecture == Architecture::Arm => {
                 self.by_index_table(module, frame)
             }
+            Err(Failure::Nothing) => self.by_compact(module, frame, nature),
             other => other,
         };
         match second {
