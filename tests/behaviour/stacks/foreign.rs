@@ -19,14 +19,14 @@ const WITH_SYMBOLS: &[(&str, &str)] = &[
 #[test]
 fn minidumps_with_symbol_files() {
     let (Some(corpus), Some(tool)) = (corpus(), oracle("minidump-stackwalk")) else { return };
-    let mut tally = Tally::default();
+    let mut tally = Tally::new("minidumps", "minidump-stackwalk");
     for (dump, symbols) in WITH_SYMBOLS {
         let (dump, symbols) = (corpus.join(dump), corpus.join(symbols));
         let answer = stacks_of(&dump, &["--symbol-path", symbols.to_str().unwrap()]);
         let theirs = stackwalk_with_symbols(&tool, &dump, &symbols);
-        tally.compare(dump.to_str().unwrap(), &backtraces(&answer), &theirs);
+        tally.compare(&backtraces(&answer), &theirs);
     }
-    tally.expect(99, 20);
+    tally.expect(20);
 }
 
 fn generated(corpus: &Path, name: &str) -> PathBuf {
@@ -37,13 +37,13 @@ fn generated(corpus: &Path, name: &str) -> PathBuf {
 fn cores_whose_program_is_there() {
     let (Some(corpus), Some(gdb)) = (corpus(), oracle("gdb")) else { return };
     let exe = generated(&corpus, "crashme");
-    let mut tally = Tally::default();
+    let mut tally = Tally::new("cores", "gdb");
     for name in ["kernel-6.18-crash.core", "gdb13-gcore.core"] {
         let core = generated(&corpus, name);
         let answer = stacks_of(&core, &["--image-path", corpus.join("generated").to_str().unwrap()]);
-        tally.compare(name, &backtraces(&answer), &gdb_core(&gdb, &exe, &core));
+        tally.compare(&backtraces(&answer), &gdb_core(&gdb, &exe, &core));
     }
-    tally.expect(99, 4);
+    tally.expect(4);
 }
 
 /// The functions of a Windows dump, from the PDB that lies beside it.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod foreign;
+mod known;
 mod live;
 mod programs;
 mod tally;

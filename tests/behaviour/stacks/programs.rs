@@ -1,11 +1,16 @@
-//! Cores of programs in C, C++, Rust and Go, built in ways that make unwinding hard.
+//! Cores of programs in C, C++ and Rust, built in ways that make unwinding hard.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 use super::tally::Tally;
 use super::{backtraces, functions, stacks_of};
-use crate::harness::{Plan, Target, compile, dump_core, eu_stack, gdb_core, oracle, scratch, skip, source_dir};
+use crate::harness::{
+    Backtraces, Plan, Target, compile, dump_core, eu_stack, gdb_core, oracle, scratch, skip, source_dir,
+};
 
 /// Frames that the threads of `frames` have at least, also where a recursion was made a loop.
 const LEAST: usize = 40;
@@ -13,18 +18,40 @@ const LEAST: usize = 40;
 /// Compares the stacks of a program's core with those of gdb and eu-stack. gdb sees none behind code without call frame
 /// information where effigy and eu-stack guess; what one of the two says is enough.
 #[track_caller]
-fn compare(target: &Target, exe: &Path, percent: usize, at_least: usize) -> serde_json::Value {
+fn compare(target: &Target, exe: &Path, program: &'static str, at_least: usize) -> Value {
     let dump = dump_core(target, &["--kind", "full"]);
-    let core = &dump.path;
-    let answer = stacks_of(core, &[]);
-    let ours = backtraces(&answer);
+    let answer = stacks_of(&dump.path, &[]);
+    beside(&dump.path, exe, program, at_least, &backtraces(&answer), &BTreeMap::new());
+    answer
+}
+
+/// Compares what was found in a core with what gdb and eu-stack find there. Of some threads they can judge but the first
+/// frames: `judged` tells how many.
+#[track_caller]
+pub(super) fn beside(
+    core: &Path,
+    exe: &Path,
+    program: &'static str,
+    at_least: usize,
+    ours: &Backtraces,
+    judged: &BTreeMap<u32, usize>,
+) {
+    let mut tallies = Vec::new();
     for (name, see) in [("gdb", gdb_core as fn(&Path, &Path, &Path) -> _), ("eu-stack", eu_stack)] {
         let Some(tool) = oracle(name) else { continue };
-        let mut tally = Tally::default();
-        tally.compare(name, &ours, &see(&tool, exe, core));
-        tally.expect(percent, at_least);
+        let mut tally = Tally::new(program, name);
+        let mut theirs: Backtraces = see(&tool, exe, core);
+        for (tid, frames) in &mut theirs {
+            frames.retain(|frame| !frame.made_up);
+            // gdb shows this one behind functions that it takes for the first.
+            frames.pop_if(|frame| frame.pc == 0);
+            frames.truncate(judged.get(tid).copied().unwrap_or(usize::MAX));
+        }
+        tally.compare(ours, &theirs);
+        eprintln!("{tally}");
+        tallies.push(tally);
     }
-    answer
+    tallies.iter().for_each(|tally| tally.expect(at_least));
 }
 
 /// A C target, with flags behind those that all have.
@@ -36,7 +63,7 @@ fn frames(flags: &[&str]) -> (Target, PathBuf) {
 #[test]
 fn c_with_frame_pointers() {
     let (target, exe) = frames(&[]);
-    let answer = compare(&target, &exe, 100, LEAST);
+    let answer = compare(&target, &exe, "C, frame pointers", LEAST);
     let deep = functions(&answer, "deep");
     assert_eq!(deep.iter().filter(|name| *name == "recurse").count(), 61, "{deep:?}");
     assert!(functions(&answer, "busy").contains(&"loops".to_owned()));
@@ -45,7 +72,7 @@ fn c_with_frame_pointers() {
 #[test]
 fn c_without_frame_pointers() {
     let (target, exe) = frames(&["-O2", "-fomit-frame-pointer"]);
-    let answer = compare(&target, &exe, 100, LEAST);
+    let answer = compare(&target, &exe, "C, no frame pointers", LEAST);
     let handler = functions(&answer, "handler");
     let at = |name: &str| handler.iter().position(|function| function == name);
     assert!(at("on_signal") < at("raise_it") && at("on_signal").is_some(), "{handler:?}");
@@ -54,7 +81,7 @@ fn c_without_frame_pointers() {
 #[test]
 fn inlined_functions_are_told() {
     let (target, exe) = frames(&["-O2", "-finline"]);
-    let answer = compare(&target, &exe, 100, LEAST);
+    let answer = compare(&target, &exe, "C, inlined", LEAST);
     let inlined = functions(&answer, "inlined");
     let at = |name: &str| inlined.iter().position(|function| function == name).unwrap_or_else(|| panic!("{inlined:?}"));
     assert!(at("wait_here") < at("inner_inline"));
@@ -69,7 +96,7 @@ fn inlined_functions_are_told() {
 #[test]
 fn static_program() {
     let (target, exe) = frames(&["-static", "-O2", "-fomit-frame-pointer"]);
-    compare(&target, &exe, 100, LEAST);
+    compare(&target, &exe, "C, static", LEAST);
 }
 
 #[test]
@@ -80,7 +107,7 @@ fn stripped_program() {
     let status = Command::new("strip").arg("-s").arg(&whole).arg("-o").arg(&exe).status();
     assert!(status.unwrap().success());
     let target = Plan::program(&exe).start();
-    let answer = compare(&target, &exe, 100, LEAST);
+    let answer = compare(&target, &exe, "C, stripped", LEAST);
     // Nothing in the program has a name, and everything in the C library that it calls.
     assert!(functions(&answer, "callback").iter().any(|name| name.contains("qsort")), "{answer}");
 }
@@ -99,7 +126,7 @@ fn stripped_program_with_a_debug_file() {
     let link = format!("--add-gnu-debuglink={}", debug.display());
     run("objcopy", &[Path::new(&link), &exe]);
     let target = Plan::program(&exe).start();
-    let answer = compare(&target, &exe, 100, LEAST);
+    let answer = compare(&target, &exe, "C, debug file", LEAST);
     assert!(functions(&answer, "deep").contains(&"recurse".to_owned()));
 }
 
@@ -128,7 +155,7 @@ fn cpp_with_exceptions() {
             return;
         }
         let target = Plan::program(&exe).start();
-        let answer = compare(&target, &exe, 100, 20);
+        let answer = compare(&target, &exe, "C++", 20);
         let all = answer.to_string();
         assert!(all.contains("shop::in_catch(shop::Visitor&)"), "{all}");
         assert!(all.contains("shop::OnTheWayOut::~OnTheWayOut()"), "{all}");
@@ -144,7 +171,7 @@ fn rust() {
             return;
         }
         let target = Plan::program(&exe).start();
-        let answer = compare(&target, &exe, 99, 40);
+        let answer = compare(&target, &exe, "Rust", 40);
         let names = functions(&answer, "panics");
         assert!(names.iter().any(|name| name.contains("expect_failed")), "{names:?}");
     }

@@ -1,4 +1,4 @@
-//! Names, lines and rules for unwinding out of Breakpad's symbol files (`.sym`).
+//! Names and lines out of Breakpad's symbol files (`.sym`). Their rules for unwinding are the business of `unwind`.
 //!
 //! Such a file is text, and large. It is read through once, when it is first asked, for where what stands; the lines of a
 //! function are read when they are wanted.
@@ -7,7 +7,6 @@ mod records;
 mod source;
 #[cfg(test)]
 mod tests;
-mod unwind;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,7 +19,6 @@ use bstr::BString;
 
 use self::records::{Record, Words};
 use self::source::{LONGEST_LINE, Source};
-pub use self::unwind::{BreakpadUnwind, CfiRecord, WinRecord};
 use crate::intervals::{Interval, Intervals};
 use crate::name::{Name, SourceLine, Symbol, SymbolKind, SymbolTable};
 use crate::pattern::Pattern;
@@ -64,8 +62,6 @@ struct Index {
     publics: Vec<(u64, u64)>,
     files: HashMap<u64, u64>,
     origins: HashMap<u64, u64>,
-    cfi: Intervals,
-    win: Intervals,
 }
 
 impl SymFile {
@@ -83,7 +79,7 @@ impl SymFile {
     fn index(&self) -> &Index {
         self.index.get_or_init(|| {
             let mut index = Index::default();
-            let (mut functions, mut cfi, mut win) = (Vec::new(), Vec::new(), Vec::new());
+            let mut functions = Vec::new();
             let interval =
                 |start: u64, size: u64, at: u64| Interval { begin: start, end: start.saturating_add(size), value: at };
             self.source.each_line(0, self.source.size(), &mut |at, line| {
@@ -92,16 +88,12 @@ impl SymFile {
                     Record::Public { start } => index.publics.push((start, at)),
                     Record::File { number } => drop(index.files.insert(number, at)),
                     Record::Origin { number } => drop(index.origins.insert(number, at)),
-                    Record::CfiInit { start, size } => cfi.push(interval(start, size, at)),
-                    Record::Win { start, size } => win.push(interval(start, size, at)),
-                    Record::Module { .. } | Record::CfiDelta | Record::OfFunction | Record::Other => {}
+                    Record::Module { .. } | Record::OfFunction | Record::Other => {}
                 }
                 true
             });
             index.publics.sort_unstable();
             index.functions = Intervals::new(functions);
-            index.cfi = Intervals::new(cfi);
-            index.win = Intervals::new(win);
             index
         })
     }
@@ -210,12 +202,6 @@ impl BreakpadTable {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.file.id
-    }
-
-    /// Its rules for unwinding.
-    #[must_use]
-    pub fn unwind(&self) -> BreakpadUnwind {
-        BreakpadUnwind { file: self.file.clone() }
     }
 
     fn in_function(&self, function: Interval, offset: u64) -> Vec<Name> {

@@ -13,12 +13,6 @@ pub(super) enum Record<'a> {
     Function { start: u64, size: u64 },
     /// `PUBLIC [m] address parameter-size name`
     Public { start: u64 },
-    /// `STACK CFI INIT address size rules`
-    CfiInit { start: u64, size: u64 },
-    /// `STACK CFI address rules`
-    CfiDelta,
-    /// `STACK WIN kind address size …`
-    Win { start: u64, size: u64 },
     /// A line of code, or an inlined call: they belong to the function before them.
     OfFunction,
     /// Nothing that is known.
@@ -40,12 +34,6 @@ impl<'a> Record<'a> {
             b"FUNC" => Self::Function { start: words.after_mark()?, size: words.hexadecimal()? },
             b"PUBLIC" => Self::Public { start: words.after_mark()? },
             b"INLINE" => Self::OfFunction,
-            b"STACK" => match (words.next()?, words.next()?) {
-                (b"CFI", b"INIT") => Self::CfiInit { start: words.hexadecimal()?, size: words.hexadecimal()? },
-                (b"CFI", _) => Self::CfiDelta,
-                (b"WIN", _) => Self::Win { start: words.hexadecimal()?, size: words.hexadecimal()? },
-                _ => return None,
-            },
             word => hexadecimal(word).map(|_| Self::OfFunction)?,
         })
     }
@@ -114,9 +102,8 @@ mod tests {
             ("FUNC m 1000 10 0 main", Record::Function { start: 0x1000, size: 0x10 }),
             ("PUBLIC m abc 0 name", Record::Public { start: 0xabc }),
             ("PUBLIC abc 0 name", Record::Public { start: 0xabc }),
-            ("STACK CFI INIT 10 20 .cfa: $rsp 8 +", Record::CfiInit { start: 0x10, size: 0x20 }),
-            ("STACK CFI 14 .cfa: $rsp 16 +", Record::CfiDelta),
-            ("STACK WIN 4 2000 1c 3 0 8 4 8 0 1 $T0", Record::Win { start: 0x2000, size: 0x1c }),
+            ("STACK CFI INIT 10 20 .cfa: $rsp 8 +", Record::Other),
+            ("STACK WIN 4 2000 1c 3 0 8 4 8 0 1 $T0", Record::Other),
             ("INLINE 0 3 1 2 1000 4", Record::OfFunction),
             ("1000 4 12 1", Record::OfFunction),
             ("", Record::Other),

@@ -76,24 +76,6 @@ fn symbols_below_and_by_name() {
 }
 
 #[test]
-fn rules_for_unwinding() {
-    let unwind = table().unwind();
-    assert!(!unwind.is_empty());
-    let record = unwind.cfi_at(0x103f).unwrap();
-    assert_eq!((record.start, record.size), (0x1000, 0x40));
-    assert_eq!(record.init, ".cfa: $rsp 8 + .ra: .cfa -8 + ^");
-    let deltas = [(0x1001, ".cfa: $rsp 16 +".to_owned()), (0x1004, "$rbp: .cfa -16 + ^".to_owned())];
-    assert_eq!(record.deltas, deltas);
-    assert!(unwind.cfi_at(0x1100).unwrap().deltas.is_empty());
-    assert_eq!(unwind.cfi_at(0x1110), None);
-    let record = unwind.win_at(0x4010).unwrap();
-    assert_eq!(record.program.as_deref(), Some("$T0 $ebp = $eip $T0 4 + ^ ="));
-    assert_eq!((record.kind, record.local_size, record.max_stack_size), (4, 0xc, 0x10));
-    let record = unwind.win_at(0x4020).unwrap();
-    assert!(record.program.is_none() && record.allocates_base_pointer);
-}
-
-#[test]
 fn other_files_are_refused() {
     assert!(BreakpadTable::from_bytes(*b"").is_none());
     assert!(BreakpadTable::from_bytes(*b"FUNC 1000 40 0 main\n").is_none());
@@ -107,9 +89,6 @@ fn symbol_files_of_the_corpus() {
     let open = |path: &str| BreakpadTable::open(&corpus.join(path)).unwrap();
     let app = open("rust-minidump/symbols/test_app.pdb/5A9832E5287241C1838ED98914E9B7FF1/test_app.sym");
     assert!(said(&app, 0x429a)[0].starts_with("0x4290 `anonymous namespace'::CrashFunction "));
-    assert!(app.unwind().win_at(0x429a).unwrap().program.is_some());
-    let crash = open("symbolic/symbols/linux_crash.sym");
-    assert_eq!(crash.unwind().cfi_at(0x1586).unwrap().deltas.len(), 1);
     for kind in ["new", "old"] {
         let folder = "breakpad/symbols/linux_inline/BBA6FA10B8AAB33D00000000000000000";
         let inlined = open(&format!("{folder}/linux_inline.{kind}.sym"));
@@ -127,7 +106,6 @@ fn damaged_files_are_no_harm() {
         let Some(table) = BreakpadTable::from_bytes(text) else { continue };
         for offset in [0, 0x1000, 0x1015, 0x1103, 0x2000, 0x4010, u64::MAX] {
             let _ = (table.names_at(offset), table.symbol_at(offset));
-            let _ = (table.unwind().cfi_at(offset), table.unwind().win_at(offset));
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What called what: the frames of a stack, from the registers of the innermost one.
 //!
 //! Each frame is found by the surest way that there is for the code it is in: call frame information of ELF and Mach-O
-//! images (`dwarf`, on 32-bit ARM `exidx`), unwind tables of PE images (`pe`), STACK records of a Breakpad symbol file (`breakpad`), then
-//! the chain of frame pointers, and last a search of the stack for return addresses. Every frame says how it was found
-//! ([`Trust`]), and every stack why it ends ([`Stop`]).
+//! images (`dwarf`, on 32-bit ARM `exidx`), compact unwind information of Mach-O (`compact`), unwind tables of PE images
+//! (`pe`), STACK records of a Breakpad symbol file (`breakpad`), then the chain of frame pointers, and last a search of
+//! the stack for return addresses. Every frame says how it was found ([`Trust`]), and every stack why it ends ([`Stop`]).
 //!
 //! No names are looked up here. Tables are hostile input: the work for a frame is bounded, and so are the frames.
 
@@ -11,12 +11,14 @@ mod aarch64_return;
 mod abi;
 mod breakpad;
 mod call;
+mod compact;
 mod dwarf;
 mod exidx;
 mod frame_pointer;
 mod loaded;
 mod modules;
 mod pe;
+mod places;
 mod registers;
 mod scan;
 mod sigreturn;
@@ -60,6 +62,8 @@ pub enum Trust {
     Context,
     /// By DWARF call frame information, or by the registers that the kernel saved for a signal handler.
     Cfi,
+    /// By the compact unwind information of a Mach-O image.
+    Compact,
     /// By the unwind tables of a PE image.
     Pe,
     /// By the STACK records of a Breakpad symbol file.
@@ -78,6 +82,7 @@ impl Trust {
         match self {
             Self::Context => "context",
             Self::Cfi => "cfi",
+            Self::Compact => "compact",
             Self::Pe => "pe",
             Self::Breakpad => "breakpad",
             Self::FramePointer => "frame_pointer",
@@ -174,6 +179,30 @@ impl<'a> Unwinder<'a> {
     /// The stack of a thread with these registers, of at most `limit` frames.
     #[must_use]
     pub fn unwind(&self, registers: &Registers, limit: usize) -> Stack {
-        walk::walk(self, registers, limit)
+        self.worker().unwind(registers, limit)
+    }
+
+    /// One who unwinds thread after thread, and is quicker with those that wait where others waited before.
+    #[must_use]
+    pub fn worker(&self) -> Worker<'_, 'a> {
+        Worker(walk::Walk::new(self))
+    }
+}
+
+/// Unwinds one thread after the other. The frames are those that [`Unwinder::unwind`] gives; what was looked up for the
+/// frames of one thread is not looked up again for equal ones of the next.
+pub struct Worker<'u, 'a>(walk::Walk<'u, 'a>);
+
+impl fmt::Debug for Worker<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Worker").field(self.0.unwinder).finish()
+    }
+}
+
+impl Worker<'_, '_> {
+    /// The stack of a thread with these registers, of at most `limit` frames.
+    #[must_use]
+    pub fn unwind(&mut self, registers: &Registers, limit: usize) -> Stack {
+        self.0.walk(registers, limit)
     }
 }

@@ -7,6 +7,7 @@ use effigy_process::{Address, Memory, Module, Process, Protection};
 use gimli::UnwindContext;
 
 use super::breakpad::BreakpadUnwind;
+use super::compact::CompactTable;
 use super::dwarf::{CfiSection, Row};
 use super::exidx::IndexTable;
 use super::pe::PeImage;
@@ -36,6 +37,7 @@ struct Tables {
     debug_frame: OnceLock<Option<CfiSection>>,
     apart: OnceLock<Option<CfiSection>>,
     index_table: OnceLock<Option<IndexTable>>,
+    compact: OnceLock<Option<CompactTable>>,
     pe: OnceLock<Option<PeImage>>,
     breakpad: OnceLock<Option<Arc<BreakpadUnwind>>>,
     rows: RwLock<HashMap<u64, Option<Arc<Row>>>>,
@@ -79,6 +81,11 @@ impl<'a> Modules<'a> {
         let tables = &self.tables[index];
         let open = || PeImage::open(self.image(index).cloned(), self.module(index).range, memory);
         tables.pe.get_or_init(open).as_ref()
+    }
+
+    /// The compact unwind information of a Mach-O image, from its file.
+    pub(super) fn compact(&self, index: usize) -> Option<&CompactTable> {
+        self.tables[index].compact.get_or_init(|| CompactTable::of_image(self.image(index)?)).as_ref()
     }
 
     /// The index table of an image of 32-bit ARM, from its file or from memory.

@@ -40,11 +40,7 @@ impl Walk<'_, '_> {
     /// The trampoline in the kernel's own page of code, where its call frame information says too little.
     pub(super) fn trampoline_of_the_kernel(&mut self, frame: &Frame, nature: Nature) -> Result<Caller, Failure> {
         let module = frame.module.ok_or(Failure::Nothing)?;
-        let module = self.unwinder.modules.module(module);
-        let architecture = self.unwinder.process.architecture;
-        let needed = matches!(architecture, Architecture::Aarch64 | Architecture::Riscv64);
-        let is_vdso = module.name() == b"linux-gate.so" || module.name() == b"[vdso]";
-        if needed && is_vdso { self.trampoline(frame, nature) } else { Err(Failure::Nothing) }
+        if self.has_kernels_trampolines(module) { self.trampoline(frame, nature) } else { Err(Failure::Nothing) }
     }
 
     /// A trampoline that nothing describes.

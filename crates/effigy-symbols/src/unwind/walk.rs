@@ -6,6 +6,7 @@ use effigy_process::{Address, Architecture, Registers, note};
 use gimli::UnwindContext;
 
 use super::dwarf::{self, Row};
+use super::places::{PlaceId, Places, looked_up};
 use super::registers::FrameRegisters;
 use super::step::{Caller, Failure};
 use super::window::Window;
@@ -23,11 +24,12 @@ const UNSIGNED: u64 = (1 << 48) - 1;
 /// The same with 52 bits.
 const UNSIGNED_WIDE: u64 = (1 << 52) - 1;
 
-/// A walk over one thread's stack.
+/// A walk over one thread's stack, and over the next thread's with what was learned.
 pub(super) struct Walk<'u, 'a> {
     pub(super) unwinder: &'u Unwinder<'a>,
     pub(super) window: Window<'a>,
-    context: UnwindContext<usize>,
+    pub(super) context: UnwindContext<usize>,
+    pub(super) places: Places,
     /// Bits of return addresses that hold an authentication code, as the kernel tells for this thread.
     signature: Option<u64>,
     /// Bytes of parameters that the last frame's function pops from its caller's stack (x86 of Windows).
@@ -48,40 +50,6 @@ pub(super) struct Nature {
 /// A way to find a frame's caller.
 type Way<'u, 'a> = fn(&mut Walk<'u, 'a>, &Frame, Nature) -> Result<Caller, Failure>;
 
-/// Walks a stack.
-pub(super) fn walk(unwinder: &Unwinder<'_>, registers: &Registers, limit: usize) -> Stack {
-    let Some(first) = FrameRegisters::of_thread(registers) else {
-        return Stack { frames: Vec::new(), stop: Stop::NoRegisters };
-    };
-    let mut walk = Walk::new(unwinder, registers);
-    let mut next = Caller { registers: first, cfa: None, trust: Trust::Context, signal: true, exact: true };
-    let mut frames: Vec<Frame> = Vec::new();
-    let mut cycle = Cycle::default();
-    let stop = loop {
-        if frames.len() >= limit {
-            break Stop::Limit;
-        }
-        let nature = Nature { interrupted: next.signal, exact: next.exact };
-        let frame = walk.frame(next, nature);
-        let outcome = walk.caller(&frame, nature);
-        let repeats = cycle.repeats(&frame);
-        frames.push(frame);
-        match outcome {
-            Err(stop) => break stop,
-            Ok(caller) => {
-                if let Some(frame) = frames.last_mut() {
-                    finish(frame, &caller);
-                }
-                if repeats {
-                    break Stop::Loop;
-                }
-                next = caller;
-            }
-        }
-    };
-    Stack { frames, stop }
-}
-
 /// What the step to its caller told of a frame.
 fn finish(frame: &mut Frame, caller: &Caller) {
     frame.cfa = caller.cfa.map(Address);
@@ -93,32 +61,96 @@ fn finish(frame: &mut Frame, caller: &Caller) {
 }
 
 impl<'u, 'a> Walk<'u, 'a> {
-    fn new(unwinder: &'u Unwinder<'a>, registers: &Registers) -> Self {
-        let mask = registers.set(note::ARM_PAC_MASK);
-        // struct user_pac_mask: data_mask, insn_mask.
-        let signature = mask.and_then(|mask| Some(registers.byte_order.number(mask.get(8..16)?)));
+    pub(super) fn new(unwinder: &'u Unwinder<'a>) -> Self {
         Self {
             unwinder,
             window: Window::new(unwinder.memory, unwinder.process.byte_order),
             context: UnwindContext::new(),
-            signature,
+            places: Places::default(),
+            signature: None,
             parameters: 0,
             next_parameters: 0,
         }
     }
 
-    fn frame(&self, found: Caller, nature: Nature) -> Frame {
-        let address = found.registers.instruction_pointer().unwrap_or_default();
-        let lookup = if nature.interrupted { address } else { address.saturating_sub(1) };
-        Frame {
-            registers: found.registers,
-            address,
-            lookup,
-            cfa: None,
-            trust: found.trust,
-            module: self.unwinder.modules.at(lookup),
-            signal: false,
+    /// Makes ready for a thread. What was read of memory is read again: a process that runs may have changed it.
+    fn begin(&mut self, registers: &Registers) {
+        let mask = registers.set(note::ARM_PAC_MASK);
+        // struct user_pac_mask: data_mask, insn_mask.
+        self.signature = mask.and_then(|mask| Some(registers.byte_order.number(mask.get(8..16)?)));
+        self.window.forget();
+        (self.parameters, self.next_parameters) = (0, 0);
+    }
+
+    /// Walks a stack.
+    pub(super) fn walk(&mut self, registers: &Registers, limit: usize) -> Stack {
+        let Some(first) = FrameRegisters::of_thread(registers) else {
+            return Stack { frames: Vec::new(), stop: Stop::NoRegisters };
+        };
+        self.begin(registers);
+        let mut next = Caller { registers: first, cfa: None, trust: Trust::Context, signal: true, exact: true };
+        let mut frames: Vec<Frame> = Vec::new();
+        let mut cycle = Cycle::default();
+        let mut place = None;
+        let stop = loop {
+            if frames.len() >= limit {
+                break Stop::Limit;
+            }
+            let nature = Nature { interrupted: next.signal, exact: next.exact };
+            let address = next.registers.instruction_pointer().unwrap_or_default();
+            place = self.place(address, nature.interrupted, place);
+            let frame = self.frame(next, address, nature, place);
+            let outcome = self.caller_from(&frame, nature, place);
+            let repeats = cycle.repeats(&frame);
+            frames.push(frame);
+            match outcome {
+                Err(stop) => break stop,
+                Ok(caller) => {
+                    if let Some(frame) = frames.last_mut() {
+                        finish(frame, &caller);
+                    }
+                    if repeats {
+                        break Stop::Loop;
+                    }
+                    next = caller;
+                }
+            }
+        };
+        Stack { frames, stop }
+    }
+
+    fn frame(&self, found: Caller, address: Address, nature: Nature, place: Option<PlaceId>) -> Frame {
+        let (lookup, module) = match place.and_then(|place| self.places.get(place)) {
+            Some(place) => (place.lookup, place.module),
+            None => {
+                let lookup = looked_up(address, nature.interrupted);
+                (lookup, self.unwinder.modules.at(lookup))
+            }
+        };
+        Frame { registers: found.registers, address, lookup, cfa: None, trust: found.trust, module, signal: false }
+    }
+
+    /// The caller of a frame, by what is known of its place where that leads to one, else by all ways there are.
+    fn caller_from(&mut self, frame: &Frame, nature: Nature, place: Option<PlaceId>) -> Result<Caller, Stop> {
+        self.parameters = std::mem::take(&mut self.next_parameters);
+        match place.filter(|_| nature.exact).and_then(|place| self.by_place(frame, place)) {
+            Some(caller) => Ok(caller),
+            None => self.caller(frame, nature),
         }
+    }
+
+    /// The caller by the call frame information of a place. This is the first way that `caller` would take, and the
+    /// first whose answer it would believe: where either is not so, there is no answer here.
+    fn by_place(&mut self, frame: &Frame, id: PlaceId) -> Option<Caller> {
+        let Self { places, window, unwinder, .. } = self;
+        let row = places.get(id)?.row.as_deref()?;
+        let mut caller = dwarf::caller(row, &frame.registers, window, unwinder.process.byte_order).ok()?;
+        let signed = caller.registers.instruction_pointer().unwrap_or_default();
+        let pc = self.unsigned(signed);
+        // A place is met only once its address was found to be code, or where nobody asks.
+        let is_known = self.places.find(pc, caller.signal, Some(id)).is_some();
+        self.check(frame, &mut caller, is_known).ok()?;
+        Some(caller)
     }
 
     /// The caller of a frame by the first way that leads to one that can be true.
@@ -133,11 +165,10 @@ impl<'u, 'a> Walk<'u, 'a> {
             (Self::by_frame_pointer, !SURE),
             (Self::by_scan, !SURE),
         ];
-        self.parameters = std::mem::take(&mut self.next_parameters);
         let mut reason = None;
         for (way, is_sure) in ways {
             match way(self, frame, nature) {
-                Ok(mut caller) => match self.check(frame, &mut caller) {
+                Ok(mut caller) => match self.check(frame, &mut caller, false) {
                     Ok(()) => return Ok(caller),
                     Err(Stop::End) => return Err(Stop::End),
                     Err(stop) => {
@@ -155,8 +186,9 @@ impl<'u, 'a> Walk<'u, 'a> {
         Err(reason.unwrap_or_else(|| nothing_known(frame)))
     }
 
-    /// Whether this can be the caller of a frame; brings its program counter into shape.
-    fn check(&self, frame: &Frame, caller: &mut Caller) -> Result<(), Stop> {
+    /// Whether this can be the caller of a frame, where its address `is_known` to be code without looking; brings its
+    /// program counter into shape.
+    fn check(&self, frame: &Frame, caller: &mut Caller, is_known: bool) -> Result<(), Stop> {
         let signed = caller.registers.instruction_pointer().unwrap_or_default();
         let pc = self.unsigned(signed);
         caller.registers.set_pc(pc.0);
@@ -165,7 +197,7 @@ impl<'u, 'a> Walk<'u, 'a> {
             if pc.0 == 0 {
                 return Err(Stop::End);
             }
-            let is_code = self.unwinder.is_code(pc.saturating_sub(1)).unwrap_or(pc.0 >= LOWEST_CODE);
+            let is_code = is_known || self.unwinder.is_code(pc.saturating_sub(1)).unwrap_or(pc.0 >= LOWEST_CODE);
             if !is_code {
                 return Err(corrupt(format!("the return address {pc} leads to no code")));
             }
@@ -219,6 +251,7 @@ impl<'u, 'a> Walk<'u, 'a> {
             Err(Failure::Nothing) if self.unwinder.process.architecture == Architecture::Arm => {
                 self.by_index_table(module, frame)
             }
+            Err(Failure::Nothing) => self.by_compact(module, frame, nature),
             other => other,
         };
         match second {

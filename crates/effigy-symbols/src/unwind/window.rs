@@ -24,6 +24,11 @@ impl<'a> Window<'a> {
         Self { memory, order, start: 0, len: 0, piece: Box::new([0; PIECE]) }
     }
 
+    /// Forgets what was read.
+    pub(super) fn forget(&mut self) {
+        self.len = 0;
+    }
+
     /// A number of `size` bytes, at most eight.
     pub(super) fn number(&mut self, address: u64, size: usize) -> Result<u64, Missing> {
         let mut bytes = [0; 8];
