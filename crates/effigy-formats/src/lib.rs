@@ -156,7 +156,14 @@ pub enum WriteError {
         address: effigy_process::Address,
     },
     /// effigy does not know how registers of the architecture, in this order of bytes, lie in a core.
-    #[error("effigy writes no cores of {} processes with the {byte_order:?} byte order", architecture.as_str())]
+    #[error(
+        "effigy writes no cores of {} processes ({}); leave format and kind as they are, which copies the dump",
+        architecture.as_str(),
+        match byte_order {
+            effigy_process::ByteOrder::Big => "big-endian",
+            effigy_process::ByteOrder::Little => "little-endian",
+        }
+    )]
     NoCore {
         /// The process's architecture.
         architecture: effigy_process::Architecture,
@@ -164,7 +171,7 @@ pub enum WriteError {
         byte_order: effigy_process::ByteOrder,
     },
     /// The format cannot express this architecture.
-    #[error("{format} has no register layout for {architecture:?}; write {instead} instead")]
+    #[error("{format} has no register layout for {}; write {instead} instead", architecture.as_str())]
     Architecture {
         /// The format.
         format: &'static str,
