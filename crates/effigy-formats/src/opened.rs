@@ -1,5 +1,7 @@
 //! A dump that was opened, whatever kind of file it is.
 
+use std::path::PathBuf;
+
 use bstr::BString;
 use effigy_process::Process;
 
@@ -35,6 +37,20 @@ pub struct OpenedDump {
     /// The file's bytes without its compression; of a pair, those of the file with threads and modules. Offsets are in
     /// these.
     pub source: SharedSource,
+    /// The files of a reflection pair: that with the threads first, then that with the memory, then that with the modules,
+    /// where it is one of its own. Empty for other dumps.
+    pub pair: Vec<PairFile>,
+}
+
+/// A file of a reflection pair.
+#[derive(Debug)]
+pub struct PairFile {
+    /// Its path from the configuration's folder on.
+    pub path: PathBuf,
+    /// Its bytes without its compression.
+    pub source: SharedSource,
+    /// How it is compressed.
+    pub compression: Option<Compression>,
 }
 
 /// A kind of dump.
