@@ -12,6 +12,7 @@
 //! second time, in the same place, with what is now known.
 #![forbid(unsafe_code)]
 
+mod auxiliary;
 pub mod container;
 pub mod elf_core;
 mod facts;

@@ -88,6 +88,7 @@ mod cores;
 pub(crate) mod corpus;
 mod damage;
 mod laziness;
+mod notes;
 mod oracle;
 
 #[test]
