@@ -14,6 +14,9 @@ use effigy_process::{Address, CapturedMemory, Memory};
 /// Ranges of memory that are read; the others have nothing that these have not.
 const MOST_RANGES: usize = 2000;
 
+/// Streams and notes that are decoded.
+const MOST_PARTS: usize = 2000;
+
 /// Files beside the dump, by name.
 #[derive(Default)]
 pub struct Beside(pub Vec<(PathBuf, Arc<Vec<u8>>)>);
@@ -58,6 +61,9 @@ fn use_up(dump: &OpenedDump) {
     drop(format!("{dump:?}"));
     let process = &dump.process;
     for thread in &process.threads {
+        if let Ok(registers) = &thread.registers {
+            let _ = effigy_formats::elf_core::vector_registers(registers);
+        }
         if let Ok(registers) = &thread.registers
             && let Some(general) = registers.general()
         {
@@ -68,6 +74,9 @@ fn use_up(dump: &OpenedDump) {
                 let _ = process.module_at(pointer);
             }
         }
+    }
+    for part in dump.parts.iter().take(MOST_PARTS) {
+        let _ = dump.fields_of(part);
     }
     let mut before = Address(0);
     let mut buffer = [0; 256];

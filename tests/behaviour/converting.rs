@@ -152,10 +152,17 @@ fn what_cannot_be_made_is_refused() {
     let folder = scratch();
     let to = |name: &str| folder.path().join(name);
     let convert = |from: &Path, to: &Path| effigy(["convert"]).arg(from).arg(to);
-    convert(&mini.path, &to("a.dmp")).args(["--kind", "full"]).run().expect(11).says("mini dump does not hold");
+    convert(&mini.path, &to("a.dmp"))
+        .args(["--kind", "full"])
+        .run()
+        .expect(11)
+        .says("mini dump does not hold")
+        .says("mini or triage");
     convert(Path::new("/nowhere/x.dmp"), &to("a.dmp")).run().expect(2).says("no file");
     convert(&target.exe(), &to("a.dmp")).run().expect(9).says("not a core");
     convert(&mini.path, &to("a.dmp.gz")).run().expect(1).says(".zst");
+    convert(&mini.path, &to("a.ini")).run().expect(1).says("--split");
+    convert(Path::new("4194399"), &to("a.dmp")).dir(folder.path()).run().expect(2).says("effigy dump 4194399");
     convert(&mini.path, Path::new("/nowhere/a.dmp")).run().expect(5).says("cannot be opened");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was left");
 }

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::harness::{
-    Backtraces, Plan, Target, compare_exactly, compare_places, dump_core, dump_minidump, eu_stack, gdb_commands,
-    gdb_core, gdb_live, lldb, oracle, skip, stackwalk,
+    Backtraces, Plan, Target, compare_exactly, compare_places, dump_core, dump_minidump, effigy, eu_stack,
+    gdb_commands, gdb_core, gdb_live, lldb, oracle, skip, stackwalk,
 };
 
 fn multithreaded() -> Target {
@@ -183,6 +183,41 @@ pub(crate) fn expect_vector_registers(arguments: &[&str]) {
                 let wanted = format!("{:#x}", 0x1000 + mask);
                 let line = said.lines().find(|line| line.starts_with(&format!("k{mask} "))).unwrap_or("(none)");
                 assert!(line.contains(&wanted), "{thread}: k{mask} is not {wanted}: {line}");
+            }
+        }
+    }
+}
+
+/// `threads --all-registers` names what the program has put into its registers: of a core and of a minidump, and, where they
+/// are stopped for it, of its threads.
+#[test]
+fn vector_registers_by_name() {
+    let target = Plan::c("avx").start();
+    if target.is_unsupported() {
+        return skip("the processor has no AVX2");
+    }
+    let wide = target.number("wide") != 0;
+    let (prefix, lanes, registers) = if wide { ("zmm", 16, 32) } else { ("ymm", 8, 16) };
+    let (core, minidump) = (dump_core(&target, &[]), dump_minidump(&target, &[]));
+    let pid = target.pid_text();
+    for subject in [core.path.to_str().unwrap(), minidump.path.to_str().unwrap(), &pid] {
+        let run = effigy(["threads", "--all-registers", "--json", subject]).run().expect(0).json();
+        for name in ["spinner", "sleeper"] {
+            let tid = target.number(name);
+            let thread = run["threads"].as_array().unwrap().iter().find(|thread| thread["tid"] == tid).unwrap();
+            let vectors = &thread["vector_registers"];
+            for register in 0..registers {
+                let lane = |lane: u32| format!("{:08x}", 0x0101_0000 * register + 0x100 + lane);
+                let wanted: String = (0..lanes).rev().map(lane).collect();
+                assert_eq!(
+                    vectors[format!("{prefix}{register}")],
+                    format!("0x{wanted}"),
+                    "{subject}: {name}: {register}"
+                );
+            }
+            for mask in (1..=7_u32).filter(|_| wide) {
+                let wanted = format!("0x{:016x}", 0x1000 + mask);
+                assert_eq!(vectors[format!("k{mask}")], wanted, "{subject}: {name}: k{mask}");
             }
         }
     }

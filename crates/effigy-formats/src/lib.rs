@@ -12,6 +12,7 @@
 //! second time, in the same place, with what is now known.
 #![forbid(unsafe_code)]
 
+mod auxiliary;
 pub mod container;
 pub mod elf_core;
 mod facts;
@@ -30,7 +31,7 @@ use std::io::{self, Write};
 use bstr::BString;
 pub use memory::MemoryMap;
 pub use open::{OpenError, Surroundings, open};
-pub use opened::{Compression, DumpKind, Field, FieldValue, OpenedDump, Part, Warning};
+pub use opened::{Compression, DumpKind, Field, FieldValue, OpenedDump, PairFile, Part, Warning};
 
 pub use unpack::UnpackError;
 
@@ -156,7 +157,14 @@ pub enum WriteError {
         address: effigy_process::Address,
     },
     /// effigy does not know how registers of the architecture, in this order of bytes, lie in a core.
-    #[error("effigy writes no cores of {} processes with the {byte_order:?} byte order", architecture.as_str())]
+    #[error(
+        "effigy writes no cores of {} processes ({}); leave format and kind as they are, which copies the dump",
+        architecture.as_str(),
+        match byte_order {
+            effigy_process::ByteOrder::Big => "big-endian",
+            effigy_process::ByteOrder::Little => "little-endian",
+        }
+    )]
     NoCore {
         /// The process's architecture.
         architecture: effigy_process::Architecture,
@@ -164,7 +172,7 @@ pub enum WriteError {
         byte_order: effigy_process::ByteOrder,
     },
     /// The format cannot express this architecture.
-    #[error("{format} has no register layout for {architecture:?}; write {instead} instead")]
+    #[error("{format} has no register layout for {}; write {instead} instead", architecture.as_str())]
     Architecture {
         /// The format.
         format: &'static str,

@@ -15,7 +15,7 @@ use crate::opened::or_warn;
 use crate::reflection::{Configuration, ConfigurationError, LARGEST, Pair, PairError, is_configuration};
 use crate::source::{SharedSource, Source};
 use crate::unpack::{UnpackError, unpack};
-use crate::{DumpKind, MemoryMap, OpenedDump, Warning, facts};
+use crate::{DumpKind, MemoryMap, OpenedDump, PairFile, Warning, facts};
 
 /// `MiniDumpWithFullMemory` and `MiniDumpWithPrivateReadWriteMemory`: all that the process has written is there.
 const FULL: u64 = 0x202;
@@ -152,6 +152,7 @@ fn minidump(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDu
         attachments: or_warn(attachments, &mut warnings).unwrap_or_default(),
         warnings,
         source,
+        pair: Vec::new(),
     })
 }
 
@@ -186,6 +187,7 @@ fn core(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, 
         attachments: read.attachments,
         warnings,
         source,
+        pair: Vec::new(),
     })
 }
 
@@ -197,9 +199,13 @@ fn pair(
     let mut text = vec![0; usize::try_from(source.size().min(LARGEST + 1)).unwrap_or(0)];
     source.read_exact_at(0, &mut text).map_err(OpenError::Input)?;
     let files = Configuration::parse(&text)?.files(Path::new(""));
+    let mut members = Vec::new();
     let opened = files.open(|path| {
         let source = surroundings.open(path)?;
-        unwrap(source, surroundings, &mut warnings).map(|unpacked| unpacked.source).map_err(io::Error::other)
+        let unpacked = unwrap(source, surroundings, &mut warnings).map_err(io::Error::other)?;
+        let source = unpacked.source.clone();
+        members.push(PairFile { path: path.to_owned(), source, compression: unpacked.compression });
+        Ok(unpacked.source)
     })?;
     let pair = Pair::new(&opened)?;
     let memory = pair.memory()?;
@@ -218,6 +224,7 @@ fn pair(
         attachments: or_warn(attachments, &mut warnings).unwrap_or_default(),
         warnings,
         source: pair.default_dump().source().clone(),
+        pair: members,
     })
 }
 

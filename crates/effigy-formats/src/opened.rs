@@ -1,10 +1,14 @@
 //! A dump that was opened, whatever kind of file it is.
 
+use std::borrow::Cow;
+use std::path::PathBuf;
+
 use bstr::BString;
 use effigy_process::Process;
 
+use crate::elf_core::read::CoreError;
 use crate::source::SharedSource;
-use crate::{Attachment, MemoryMap};
+use crate::{Attachment, MemoryMap, elf_core};
 
 /// An opened dump: the process, its memory, and what else is known of the file.
 #[derive(Debug)]
@@ -35,6 +39,33 @@ pub struct OpenedDump {
     /// The file's bytes without its compression; of a pair, those of the file with threads and modules. Offsets are in
     /// these.
     pub source: SharedSource,
+    /// The files of a reflection pair: that with the threads first, then that with the memory, then that with the modules,
+    /// where it is one of its own. Empty for other dumps.
+    pub pair: Vec<PairFile>,
+}
+
+/// A file of a reflection pair.
+#[derive(Debug)]
+pub struct PairFile {
+    /// Its path from the configuration's folder on.
+    pub path: PathBuf,
+    /// Its bytes without its compression.
+    pub source: SharedSource,
+    /// How it is compressed.
+    pub compression: Option<Compression>,
+}
+
+impl OpenedDump {
+    /// What a part of this dump says, field by field. Those of a core's notes are read from the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read any more, or the note is longer than any.
+    pub fn fields_of<'p>(&self, part: &'p Part) -> Result<Cow<'p, [Field]>, CoreError> {
+        match self.kind {
+            DumpKind::ElfCore => elf_core::read::fields_of(&self.source, part).map(Cow::Owned),
+            _ => Ok(Cow::Borrowed(&part.fields)),
+        }
+    }
 }
 
 /// A kind of dump.
@@ -89,7 +120,8 @@ pub struct Part {
     pub offset: u64,
     /// Their length in bytes.
     pub size: u64,
-    /// What it says that has no place in the process.
+    /// What a stream says that has no place in the process. A note's fields are read when they are asked for:
+    /// [`OpenedDump::fields_of`].
     pub fields: Vec<Field>,
 }
 
@@ -107,11 +139,54 @@ pub struct Field {
 pub enum FieldValue {
     /// A number.
     Number(u64),
+    /// A number that may be below zero.
+    Signed(i64),
     /// Text.
     Text(String),
     /// Records, each with fields of its own.
     List(Vec<Vec<Field>>),
 }
+
+impl Field {
+    pub(crate) fn number(name: &'static str, value: impl Into<u64>) -> Self {
+        Self { name, value: FieldValue::Number(value.into()) }
+    }
+
+    pub(crate) fn signed(name: &'static str, value: impl Into<i64>) -> Self {
+        Self { name, value: FieldValue::Signed(value.into()) }
+    }
+
+    pub(crate) fn text(name: &'static str, value: impl Into<String>) -> Self {
+        Self { name, value: FieldValue::Text(value.into()) }
+    }
+
+    pub(crate) fn list(name: &'static str, records: Vec<Vec<Self>>) -> Self {
+        Self { name, value: FieldValue::List(records) }
+    }
+
+    /// The beginning of what has no fields that are known, and why.
+    pub(crate) fn undecoded(why: &str, bytes: &[u8]) -> Vec<Self> {
+        let shown = &bytes[..bytes.len().min(MOST_CONTENT)];
+        vec![Self::text("NotDecoded", why), Self::text("Content", hexadecimal(shown))]
+    }
+}
+
+/// Bytes in hexadecimal digits, in the order of the file.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Most bytes that are shown of a part whose fields are not known.
+pub(crate) const MOST_CONTENT: usize = 256;
+/// Most bytes of a text that is shown whole.
+pub(crate) const LONGEST_TEXT: usize = 64 << 10;
+/// Most records of a list that are taken. Lists of dumps have dozens; the number that a list claims is among its fields.
+pub(crate) const MOST_RECORDS: usize = 4096;
 
 /// Something that is wrong with a dump's file, or was passed over. The rest could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

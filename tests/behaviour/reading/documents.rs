@@ -16,7 +16,14 @@ fn names(value: &Value, found: &mut BTreeSet<String>) {
                 found.insert(name.clone());
                 if !matches!(
                     name.as_str(),
-                    "registers" | "fields" | "header" | "capabilities" | "unread_bytes" | "only_before" | "only_after"
+                    "registers"
+                        | "vector_registers"
+                        | "fields"
+                        | "header"
+                        | "capabilities"
+                        | "unread_bytes"
+                        | "only_before"
+                        | "only_after"
                 ) {
                     names(value, found);
                 }

@@ -5,7 +5,8 @@
 //! the number of threads, and are the same for the same memory, however it was read.
 //!
 //! The pieces lie on a fixed grid of addresses, and each is seen with enough of what follows it that every hit of up to
-//! [`LONGEST_MATCH`] bytes that starts in it is seen whole.
+//! [`LONGEST_MATCH`] bytes that starts in it is seen whole. An expression with very many hits in a piece sees
+//! [`SURE_MATCH`] bytes of each that follows, which bounds the time for any expression and any memory.
 
 mod deliver;
 mod engine;
@@ -26,7 +27,7 @@ use self::deliver::Delivery;
 use self::engine::Engine;
 pub use self::query::{
     ExpressionPattern, LONGEST_FOLDED_TEXT, LONGEST_MATCH, LONGEST_NEEDLE, MOST_NEEDLES, Pattern, PatternError,
-    PointerPattern, PointerWidth, TextPattern,
+    PointerPattern, PointerWidth, SURE_MATCH, TextPattern,
 };
 use self::scan::Scanner;
 use crate::Unread;

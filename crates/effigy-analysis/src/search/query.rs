@@ -23,9 +23,13 @@ pub const LONGEST_NEEDLE: usize = 64 << 10;
 /// Most bytes of a text that is looked for in upper and lower case, in its longest encoding.
 pub const LONGEST_FOLDED_TEXT: usize = 2 << 10;
 
-/// Most bytes of a regular expression's hit that is sure to be found whole. A longer one may be given in part, and is
-/// marked then ([`Hit::cut`](super::Hit::cut)).
+/// Most bytes of a regular expression's hit that is sure to be found whole, among the first 256 of its hits in a piece of
+/// memory. A longer one may be given in part, and is marked then ([`Hit::cut`](super::Hit::cut)).
 pub const LONGEST_MATCH: usize = 64 << 10;
+
+/// The same for the hits that follow: so the time of a search is in proportion to the memory, whatever the expression is
+/// and whatever the memory holds. A longer one may be given in part, or, where its end decides whether it is one, be missed.
+pub const SURE_MATCH: usize = 4 << 10;
 
 /// Most patterns of a search, texts counted once for each encoding.
 pub const MOST_NEEDLES: usize = 1000;

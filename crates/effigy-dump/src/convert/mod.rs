@@ -47,15 +47,19 @@ pub struct Wanted {
 #[non_exhaustive]
 pub enum ConvertError {
     /// It does not hold enough for the kind.
-    #[error("a {source_kind} dump does not hold what a {wanted} dump must")]
+    #[error(
+        "a {source_kind} dump does not hold what a {wanted} dump must: {instead}, or take a new dump of the process"
+    )]
     NotEnough {
         /// What it is.
         source_kind: Kind,
         /// What it is to become.
         wanted: Kind,
+        /// What it can become.
+        instead: &'static str,
     },
     /// What the system has cannot be expressed.
-    #[error("a new {what} of a process of {} cannot be made: {why}", platform.as_str())]
+    #[error("a new {what} of a process of {} cannot be made: {why}; {instead}", platform.as_str())]
     Platform {
         /// What is to be made.
         what: &'static str,
@@ -63,6 +67,8 @@ pub enum ConvertError {
         platform: Platform,
         /// Why not.
         why: &'static str,
+        /// What can be made.
+        instead: &'static str,
     },
     /// The minidump's own tables cannot be read.
     #[error("reading the minidump")]
@@ -125,14 +131,17 @@ impl<'a> Conversion<'a> {
         let source_kind = kind_of(dump);
         let kind = wanted.kind.unwrap_or(source_kind);
         if wanted.kind.is_some_and(|wanted| !source_kind::suffices(dump, wanted)) {
-            return Err(ConvertError::NotEnough { source_kind, wanted: kind });
+            let instead = match source_kind {
+                Kind::MiniPlus => "ask for miniplus, mini or triage, or for no kind to keep all that there is",
+                Kind::Mini => "ask for mini or triage, or for no kind to keep all that there is",
+                _ => "ask for triage, or for no kind to keep all that there is",
+            };
+            return Err(ConvertError::NotEnough { source_kind, wanted: kind, instead });
         }
         let road = road(dump, &wanted)?;
         let platform = dump.process.system.platform;
         if matches!(road, Road::Write) && wanted.format == Format::Minidump && !platform.is_linux() {
-            let why =
-                "effigy writes minidumps of Linux only, and carries over what others wrote where nothing is redacted";
-            return Err(ConvertError::Platform { what: "minidump", platform, why });
+            return Err(no_minidump(dump, platform));
         }
         let minidump_type = source_kind::header_bits(dump, wanted.kind);
         let losses = match &road {
@@ -265,6 +274,18 @@ impl<'a> Conversion<'a> {
         append_attachments(attached, output, progress).map_err(ConvertError::Output)?;
         Ok(Converted { memory_bytes: moved.memory_bytes, gaps: moved.gaps, cut_short: moved.cut_short })
     }
+}
+
+/// Why no minidump of another system's process is written, and what can be made.
+fn no_minidump(dump: &OpenedDump, platform: Platform) -> ConvertError {
+    let (what, why, instead) = if dump.kind == DumpKind::ElfCore {
+        let why = "effigy writes minidumps of Linux only, and a core has not all that one of another system's must";
+        ("minidump", why, "use the minidump that the core was made of")
+    } else {
+        let why = "effigy writes minidumps of Linux only, and what it carries over from others has nothing taken out";
+        ("minidump of kind triage", why, "ask for a triage dump in the form of a core, or for kind mini")
+    };
+    ConvertError::Platform { what, platform, why, instead }
 }
 
 fn road(dump: &OpenedDump, wanted: &Wanted) -> Result<Road, ConvertError> {

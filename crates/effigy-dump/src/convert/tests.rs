@@ -204,6 +204,45 @@ fn what_is_not_there_cannot_be_made() {
     }
 }
 
+/// What cannot be made is refused with the reason and with what can be made.
+#[test]
+fn each_refusal_says_why_and_what_to_do() {
+    let Some(corpus) = corpus() else { return };
+    let dump = |path: &str| opened(&corpus.join(path));
+    let refused = |dump: &OpenedDump, format, kind, why: &str, what: &str| {
+        let error = convert(dump, format, kind).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains(what), "{error}");
+    };
+    let windows = dump("rust-minidump/test.dmp");
+    let kept = "no kind to keep all that there is";
+    refused(&windows, Format::Minidump, Some(Kind::Full), "a mini dump does not hold what a full dump must", kept);
+    refused(
+        &windows,
+        Format::ElfCore,
+        Some(Kind::MiniPlus),
+        "does not hold what a miniplus dump must",
+        "mini or triage",
+    );
+    refused(&windows, Format::Minidump, Some(Kind::Triage), "minidumps of Linux only", "in the form of a core");
+    let (core, _) = convert(&windows, Format::ElfCore, None).unwrap();
+    refused(&core, Format::Minidump, None, "minidumps of Linux only", "the minidump that the core was made of");
+    let big = dump("lldb/elf-core_linux-s390x.core");
+    refused(
+        &big,
+        Format::ElfCore,
+        Some(Kind::Mini),
+        "no cores of s390x processes (big-endian)",
+        "leave format and kind",
+    );
+    for (path, name) in [("s390x", "s390x"), ("ppc64le", "ppc64le"), ("riscv64", "riscv64")] {
+        let other = dump(&format!("lldb/elf-core_linux-{path}.core"));
+        let why = format!("no register layout for {name}");
+        refused(&other, Format::Minidump, None, &why, "write an ELF core instead");
+    }
+    let (triage, _) = convert(&dump("generated/kernel-6.18-crash.core"), Format::ElfCore, Some(Kind::Triage)).unwrap();
+    refused(&triage, Format::ElfCore, Some(Kind::Mini), "a triage dump does not hold what a mini dump must", kept);
+}
+
 #[test]
 fn a_triage_dump_of_a_full_one_has_no_secrets() {
     for (path, dump) in dumps("ELF core 64-bit LE x86_64").into_iter().filter(|(path, _)| path.contains("generated")) {

@@ -11,5 +11,8 @@ mod oracle_tests;
 pub mod read;
 #[cfg(test)]
 mod sample;
+mod vectors;
 pub mod write;
 mod xsave;
+
+pub use self::vectors::vector_registers;

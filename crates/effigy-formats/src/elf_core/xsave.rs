@@ -23,20 +23,33 @@ struct Component {
     bit: u32,
     size: usize,
     offset: usize,
+    name: &'static str,
+}
+
+/// A component, and where it lies in an area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Placed {
+    /// Its bit in XCR0.
+    pub(super) bit: u32,
+    pub(super) name: &'static str,
+    /// From the area's beginning, in bytes.
+    pub(super) offset: usize,
+    /// In bytes.
+    pub(super) size: usize,
 }
 
 /// Intel SDM volume 1, chapter 13.5, and CPUID leaf 0xd of the processors that have them.
 const COMPONENTS: [Component; 10] = [
-    Component { bit: 2, size: 256, offset: 576 }, // AVX: upper halves of ymm0-15
-    Component { bit: 3, size: 64, offset: 960 },  // MPX bounds
-    Component { bit: 4, size: 64, offset: 1024 }, // MPX configuration
-    Component { bit: 5, size: 64, offset: 1088 }, // AVX-512 masks k0-7
-    Component { bit: 6, size: 512, offset: 1152 }, // upper halves of zmm0-15
-    Component { bit: 7, size: 1024, offset: 1664 }, // zmm16-31
-    Component { bit: 9, size: 8, offset: 2688 },  // PKRU
-    Component { bit: 17, size: 64, offset: 2752 }, // AMX tile configuration
-    Component { bit: 18, size: 8192, offset: 2816 }, // AMX tiles
-    Component { bit: 19, size: 128, offset: 960 }, // APX r16-31, in the room of MPX
+    Component { bit: 2, size: 256, offset: 576, name: "AVX: upper halves of ymm0-15" },
+    Component { bit: 3, size: 64, offset: 960, name: "MPX bounds" },
+    Component { bit: 4, size: 64, offset: 1024, name: "MPX configuration" },
+    Component { bit: 5, size: 64, offset: 1088, name: "AVX-512: k0-7" },
+    Component { bit: 6, size: 512, offset: 1152, name: "AVX-512: upper halves of zmm0-15" },
+    Component { bit: 7, size: 1024, offset: 1664, name: "AVX-512: zmm16-31" },
+    Component { bit: 9, size: 8, offset: 2688, name: "PKRU" },
+    Component { bit: 17, size: 64, offset: 2752, name: "AMX tile configuration" },
+    Component { bit: 18, size: 8192, offset: 2816, name: "AMX tiles" },
+    Component { bit: 19, size: 128, offset: 960, name: "APX: r16-31" }, // in the room of MPX
 ];
 
 /// XCR0 bits of the components that some AMD processor has: x87, SSE, AVX, AVX-512 and PKRU.
@@ -84,6 +97,26 @@ pub(super) fn layout_note(area: &[u8]) -> Option<Vec<u8>> {
         note.extend_from_slice(entry.as_bytes());
     }
     Some(note)
+}
+
+/// The components of an area and their places; `None` when its arrangement is not known.
+pub(super) fn components(area: &[u8]) -> Option<Vec<Placed>> {
+    let (xcr0, arrangement) = arrangement(area)?;
+    let mut next = HEADER_END;
+    let placed = present(xcr0).map(|component| {
+        let offset = match arrangement {
+            Arrangement::Roomy => component.offset,
+            Arrangement::Packed => next,
+        };
+        next += component.size;
+        Placed { bit: component.bit, name: component.name, offset, size: component.size }
+    });
+    Some(placed.collect())
+}
+
+/// What a component of XCR0 is; `None` when that is not known.
+pub(super) fn name_of(bit: u32) -> Option<&'static str> {
+    COMPONENTS.iter().find(|component| component.bit == bit).map(|component| component.name)
 }
 
 /// XCR0 of the area and how it is laid out, judged by its length.

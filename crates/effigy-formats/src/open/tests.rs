@@ -15,6 +15,10 @@ impl Folder {
     pub(crate) fn empty() -> Self {
         Self(Vec::new())
     }
+
+    pub(crate) fn of(files: impl Into<Vec<(&'static str, Vec<u8>)>>) -> Self {
+        Self(files.into())
+    }
 }
 
 impl Surroundings for Folder {
@@ -84,6 +88,7 @@ mod cores;
 pub(crate) mod corpus;
 mod damage;
 mod laziness;
+mod notes;
 mod oracle;
 
 #[test]

@@ -4,16 +4,28 @@ use effigy_process::AddressRange;
 
 use super::Defects;
 use super::ranges::overlaps;
-use crate::OpenedDump;
 use crate::minidump::read::{Dump, Listed, ReadError, Stream};
+use crate::source::{SharedSource, Source};
+
+/// Checks what is inside of the streams of a minidump that is a part of a pair. Of a dump of its own that is told when it
+/// is opened, and so it is of the first of a pair.
+pub(super) fn streams(source: &SharedSource, defects: &mut Defects) -> Result<(), ReadError> {
+    let mut warnings = Vec::new();
+    let dump = Dump::open(source.clone())?;
+    dump.parts(&mut warnings);
+    for warning in warnings.into_iter().filter(|warning| !warning.harmless) {
+        defects.broken(warning.offset, "", warning.text);
+    }
+    Ok(())
+}
 
 /// Checks directory and memory. What is wrong inside of streams was told when the dump was opened.
-pub(super) fn check(dump: &OpenedDump, defects: &mut Defects) -> Result<(), ReadError> {
-    let raw = Dump::open(dump.source.clone())?;
+pub(super) fn check(source: &SharedSource, defects: &mut Defects) -> Result<(), ReadError> {
+    let raw = Dump::open(source.clone())?;
     let streams = raw.directory_entries();
     directory(&streams, raw.is_windows(), defects);
     let listed = raw.listed_memory();
-    memory(&listed, dump.source.size(), defects);
+    memory(&listed, source.size(), defects);
     if raw.says_full() && !streams.iter().any(|stream| stream.name == Some("Memory64ListStream")) && listed.is_empty() {
         defects.odd(None, "Header.Flags", "they say that the dump has all memory, and it has none");
     }

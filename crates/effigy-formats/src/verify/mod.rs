@@ -36,6 +36,9 @@ pub struct Defect {
     /// Where, in bytes from the start of the file (of what is in it, where it is compressed); `None` where the defect has no
     /// one place.
     pub offset: Option<u64>,
+    /// Which file of a reflection pair it is in; `None` for other dumps, and where it is about all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Which part and field of the format it is about, such as `Memory64List[3]`. Empty where the text says it.
     pub field: String,
     /// What is wrong.
@@ -65,6 +68,8 @@ impl Verdict {
 /// Collects defects.
 #[derive(Debug, Default)]
 pub(crate) struct Defects {
+    /// Which file of a pair is looked at.
+    file: Option<String>,
     found: Vec<Defect>,
     more: u64,
 }
@@ -80,7 +85,7 @@ impl Defects {
 
     fn add(&mut self, severity: Severity, offset: Option<u64>, field: String, text: String) {
         if self.found.len() < MOST_DEFECTS {
-            self.found.push(Defect { severity, offset, field, text });
+            self.found.push(Defect { severity, file: self.file.clone(), offset, field, text });
         } else if severity == Severity::Broken {
             self.more += 1;
         }
@@ -102,11 +107,29 @@ pub fn verify(dump: OpenedDump, thorough: bool) -> Result<Verdict, OpenError> {
     }
     match dump.kind {
         DumpKind::ElfCore => elf_core::check(&dump, &mut defects)?,
-        _ => minidump::check(&dump, &mut defects)?,
+        DumpKind::Minidump => minidump::check(&dump.source, &mut defects)?,
+        DumpKind::ReflectionPair => pair(&dump, thorough, &mut defects)?,
     }
     attachments(&dump, &mut defects);
     process::check(&dump, &mut defects);
     Ok(Verdict { dump, defects: defects.found, more: defects.more })
+}
+
+/// Checks each file of a reflection pair.
+fn pair(dump: &OpenedDump, thorough: bool, defects: &mut Defects) -> Result<(), OpenError> {
+    for (index, file) in dump.pair.iter().enumerate() {
+        defects.file = Some(file.path.to_string_lossy().into_owned());
+        if thorough && file.compression == Some(Compression::SeekableZstd) {
+            frames(&*file.source, defects);
+        }
+        // What is wrong with the streams of the first was told when the pair was opened.
+        if index > 0 {
+            minidump::streams(&file.source, defects)?;
+        }
+        minidump::check(&file.source, defects)?;
+    }
+    defects.file = None;
+    Ok(())
 }
 
 /// Reads all frames of a container. Each has a checksum, which unpacking checks.

@@ -76,6 +76,41 @@ fn streams_that_lie_over_each_other_are_found() {
     assert!(verdict.defects.iter().any(|defect| defect.text.contains("lies over")), "{:#?}", verdict.defects);
 }
 
+/// Threads in one dump, memory in another, as `pair.ini` names them.
+fn checked_pair(damage: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>)) -> Verdict {
+    use effigy_process::{Content, Extent, ExtentList, Process};
+    let process = sample::process();
+    let mut stack = ExtentList::new(sample::PAGE);
+    stack.push(Extent { range: sample::stack(), content: Content::Bytes }, true);
+    let reflected = Process { threads: Vec::new(), ..process.clone() };
+    let mut default = sample::dump(&process, &stack, 0, &[]);
+    let mut memory = sample::dump(&reflected, &sample::extents(), 2, &[]);
+    damage(&mut default, &mut memory);
+    let text = b"[UserModeDump]\ndefault=x-1.dmp\nmemory=x-reflected.dmp\nmodule=x-1.dmp\n".to_vec();
+    let mut folder = Folder::of([("x-1.dmp", default), ("x-reflected.dmp", memory)]);
+    verify(open(Arc::new(text), &mut folder).unwrap(), true).unwrap()
+}
+
+#[test]
+fn each_file_of_a_pair_is_checked() {
+    let whole = checked_pair(|_, _| {});
+    assert!(whole.is_whole(), "{:#?}", whole.defects);
+    let in_file = |verdict: &Verdict, name: &str, text: &str| {
+        let broken = verdict.defects.iter().filter(|defect| defect.severity == Severity::Broken);
+        broken.clone().any(|defect| defect.file.as_deref() == Some(name) && defect.text.contains(text))
+    };
+    let cut = checked_pair(|_, memory| memory.truncate(memory.len() - 0x800));
+    assert!(in_file(&cut, "x-reflected.dmp", "beyond the file's end"), "{:#?}", cut.defects);
+    assert!(!in_file(&cut, "x-1.dmp", ""), "{:#?}", cut.defects);
+    let cut = checked_pair(|default, _| default.truncate(default.len() - 0x800));
+    assert!(in_file(&cut, "x-1.dmp", "beyond the file's end"), "{:#?}", cut.defects);
+    // The second entry of the memory dump's directory leads out of the file.
+    let lost = checked_pair(|_, memory| memory[32 + 12 + 8..32 + 24].fill(0xff));
+    assert!(in_file(&lost, "x-reflected.dmp", "reaches beyond"), "{:#?}", lost.defects);
+    let compressed = checked_pair(|_, memory| *memory = packed(memory));
+    assert!(compressed.is_whole(), "{:#?}", compressed.defects);
+}
+
 /// Well-formed dumps that are broken all the same, or that look like it: a part of the path, and why.
 const KNOWN: [(&str, &str); 0] = [];
 

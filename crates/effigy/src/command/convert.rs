@@ -120,6 +120,14 @@ impl Goal {
                 format!("effigy compresses with zstd: let OUT end in .zst in place of .{ending}"),
             ));
         }
+        if ending == "ini" {
+            return Err((
+                Exit::Usage,
+                "a reflection pair is taken of a process, with effigy dump --split, and not made of a dump: let OUT end in \
+                 .dmp or .core"
+                    .into(),
+            ));
+        }
         let named = args.format.map(|format| match format {
             FormatArg::Minidump => Format::Minidump,
             FormatArg::Core => Format::ElfCore,

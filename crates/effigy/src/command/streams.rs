@@ -57,17 +57,24 @@ struct PartAnswer<'a> {
     offset: u64,
     size: u64,
     fields: Map<String, Value>,
+    /// Why there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 impl<'a> Answer<'a> {
     fn of(dump: &'a OpenedDump) -> Self {
-        let part = |part: &'a Part| PartAnswer {
-            number: part.number,
-            owner: part.owner.to_string(),
-            name: part.name,
-            offset: part.offset,
-            size: part.size,
-            fields: json_fields(&part.fields),
+        let part = |part: &'a Part| {
+            let fields = dump.fields_of(part);
+            PartAnswer {
+                number: part.number,
+                owner: part.owner.to_string(),
+                name: part.name,
+                offset: part.offset,
+                size: part.size,
+                error: fields.as_ref().err().map(ToString::to_string),
+                fields: fields.map(|fields| json_fields(&fields)).unwrap_or_default(),
+            }
         };
         let is_core = dump.kind == DumpKind::ElfCore;
         Self {
@@ -86,6 +93,7 @@ fn json_fields(fields: &[Field]) -> Map<String, Value> {
 fn json_value(value: &FieldValue) -> Value {
     match value {
         FieldValue::Number(number) => Value::from(*number),
+        FieldValue::Signed(number) => Value::from(*number),
         FieldValue::Text(text) => Value::from(text.as_str()),
         FieldValue::List(records) => records.iter().map(|record| Value::Object(json_fields(record))).collect(),
     }
@@ -126,7 +134,10 @@ fn text(subject: &Subject, dump: &OpenedDump, page: &mut Page) {
                 type_number(number)
             ));
         }
-        fields(&part.fields, 2, page);
+        match dump.fields_of(part) {
+            Ok(known) => fields(&known, 2, page),
+            Err(error) => page.line(format!("  WARNING: {error}")),
+        }
         // A directory of nothing but repetitions must not make this slow.
         if !is_core && seen.insert(part.number) {
             lists::print(dump, part, page);
@@ -169,6 +180,7 @@ fn shown(value: &FieldValue) -> String {
     match value {
         FieldValue::Number(number) if *number > 9 => format!("{number:#x} ({number})"),
         FieldValue::Number(number) => number.to_string(),
+        FieldValue::Signed(number) => number.to_string(),
         FieldValue::Text(text) => {
             let shown: String = text.chars().take(LONGEST_TEXT).collect();
             let more = text.chars().count().saturating_sub(LONGEST_TEXT);

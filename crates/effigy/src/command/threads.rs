@@ -82,6 +82,8 @@ struct Row<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     registers: Option<serde_json::Map<String, serde_json::Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    vector_registers: Option<serde_json::Map<String, serde_json::Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     register_sets: Option<Vec<registers::Set>>,
 }
 
@@ -110,6 +112,7 @@ impl<'a> Row<'a> {
             windows: thread.windows.as_deref(),
             registers_missing: thread.registers.as_ref().err().map(|missing| missing.reason.as_str()),
             registers: known.filter(|_| general).map(registers::named),
+            vector_registers: known.filter(|_| all).map(registers::vectors),
             register_sets: known.filter(|_| all).map(registers::sets),
         }
     }

@@ -94,7 +94,8 @@ fn tell(name: &str, answer: &Answer<'_>, verdict: &Verdict) {
         broken += u64::from(defect.severity == Severity::Broken);
         let word = if defect.severity == Severity::Broken { "broken" } else { "odd" };
         let place = defect.offset.map_or_else(String::new, |offset| format!("at {offset:#x}"));
-        let parts = [print::safe(defect.field.as_bytes()), place];
+        let file = defect.file.as_ref().map_or_else(String::new, |file| print::safe(file.as_bytes()));
+        let parts = [file, print::safe(defect.field.as_bytes()), place];
         let subject = parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ");
         let separator = if subject.is_empty() { "" } else { ": " };
         print::line(&format!("  {word}: {subject}{separator}{}", print::safe(defect.text.as_bytes())));

@@ -15,7 +15,7 @@ pub(crate) fn open(path: &Path) -> Result<OpenedDump, Refused> {
     let name = print::safe(path.as_os_str().as_encoded_bytes());
     files::open(path).map_err(|error| match error {
         FileError::File(error) => match error.kind() {
-            io::ErrorKind::NotFound => (Exit::NoTarget, format!("there is no file {name}")),
+            io::ErrorKind::NotFound => (Exit::NoTarget, format!("there is no file {name}{}", meant(&name))),
             io::ErrorKind::PermissionDenied => (Exit::NotPermitted, format!("opening {name}: {error}")),
             io::ErrorKind::InvalidInput => (Exit::NotDump, format!("{name} is {error}")),
             _ => (Exit::NotDump, format!("opening {name}: {error}")),
@@ -25,6 +25,14 @@ pub(crate) fn open(path: &Path) -> Result<OpenedDump, Refused> {
             (Exit::from(&error), text)
         }
     })
+}
+
+/// What a name that is a number was meant for.
+fn meant(name: &str) -> String {
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return String::new();
+    }
+    format!("; this is about dumps, and effigy dump {name} takes one of process {name}")
 }
 
 /// What may help.

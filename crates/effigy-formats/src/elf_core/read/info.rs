@@ -7,25 +7,66 @@ use super::cursor::Shape;
 
 /// `struct elf_prpsinfo`, of which there are three: with 64-bit words; with 32-bit words and 16-bit user ids (x86, arm);
 /// with 32-bit words and 32-bit user ids. They are told apart by their length.
-pub(super) fn process_info(shape: Shape, bytes: &[u8]) -> Option<Identity> {
-    let mut at = shape.cursor(bytes);
-    at.take(4)?;
-    if shape.word_size() == 8 && bytes.len() >= 136 {
-        at.take(4)?;
-        at.word()?;
-        at.take(8)?;
-    } else {
-        at.half()?;
-        at.take(if bytes.len() >= 128 { 8 } else { 4 })?;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ProcessInfo {
+    pub(super) state: u8,
+    pub(super) letter: u8,
+    pub(super) zombie: u8,
+    pub(super) nice: i8,
+    pub(super) flags: u64,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) pid: u32,
+    pub(super) parent: u32,
+    pub(super) group: u32,
+    pub(super) session: u32,
+    pub(super) name: BString,
+    pub(super) arguments: BString,
+}
+
+impl ProcessInfo {
+    /// `None` when it is cut off before the name's end.
+    pub(super) fn read(shape: Shape, bytes: &[u8]) -> Option<Self> {
+        let mut at = shape.cursor(bytes);
+        let head = at.take(4)?.first_chunk::<4>()?;
+        let wide = shape.word_size() == 8 && bytes.len() >= 136;
+        if wide {
+            at.take(4)?;
+        }
+        let flags = if wide { at.word()? } else { at.half()?.into() };
+        let (uid, gid) = if wide || bytes.len() >= 128 {
+            (at.half()?, at.half()?)
+        } else {
+            (at.short()?.into(), at.short()?.into())
+        };
+        Some(Self {
+            state: head[0],
+            letter: head[1],
+            zombie: head[2],
+            nice: head[3].cast_signed(),
+            flags,
+            uid,
+            gid,
+            pid: at.half()?,
+            parent: at.half()?,
+            group: at.half()?,
+            session: at.half()?,
+            name: text(at.take(16)?),
+            arguments: text(at.take(80).unwrap_or_default()),
+        })
     }
-    let (pid, parent, group, session) = (at.half()?, at.half()?, at.half()?, at.half()?);
+}
+
+/// What `NT_PRPSINFO` says of who the process is.
+pub(super) fn process_info(shape: Shape, bytes: &[u8]) -> Option<Identity> {
+    let info = ProcessInfo::read(shape, bytes)?;
     Some(Identity {
         // Some writers leave it at zero, which no process has.
-        pid: Some(ProcessId(pid)).filter(|pid| pid.0 != 0),
-        parent: Some(ProcessId(parent)),
-        group: Some(group),
-        session: Some(session),
-        name: text(at.take(16)?),
+        pid: Some(ProcessId(info.pid)).filter(|pid| pid.0 != 0),
+        parent: Some(ProcessId(info.parent)),
+        group: Some(info.group),
+        session: Some(info.session),
+        name: info.name,
         ..Identity::default()
     })
 }

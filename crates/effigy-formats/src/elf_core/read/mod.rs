@@ -4,6 +4,7 @@
 //! is allocated that the file does not have the bytes for.
 
 mod cursor;
+mod fields;
 mod files;
 mod headers;
 mod info;
@@ -18,6 +19,7 @@ use bstr::BString;
 use effigy_process::{Address, AddressRange, Architecture, ByteOrder, Memory, NotRead, Protection};
 
 pub(crate) use self::cursor::{Cursor, Shape};
+pub(crate) use self::fields::of as fields_of;
 pub(crate) use self::headers::{FileHeader, ProgramHeader, RawSegment};
 pub use self::notes::{Note, Notes};
 use super::layout;

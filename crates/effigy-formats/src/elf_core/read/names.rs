@@ -7,11 +7,16 @@ pub(super) fn of(owner: &[u8], kind: u32) -> Option<&'static str> {
     let table = match owner {
         owner if owner.is_empty() || owner == OWNER_CORE.as_bytes() || owner == OWNER_LINUX.as_bytes() => LINUX,
         owner if owner == OWNER_EFFIGY.as_bytes() => OWN,
-        b"GDB" => &[(0xff00_0000, "NT_GDB_TDESC")],
+        b"GDB" => &[(GDB_TARGET, "NT_GDB_TDESC")],
+        b"QEMU" => &[(0, "QEMUCPUState")],
+        b"VMCOREINFO" => &[(0, "VMCOREINFO")],
         _ => return None,
     };
     table.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
 }
+
+/// gdb's description of the registers that it knows: XML.
+pub(super) const GDB_TARGET: u32 = 0xff00_0000;
 
 /// From include/uapi/linux/elf.h of Linux 6.18.
 const LINUX: &[(u32, &str)] = &[

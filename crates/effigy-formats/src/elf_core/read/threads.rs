@@ -83,7 +83,7 @@ impl Status {
         let (pending, blocked) = (at.word()?, at.word()?);
         let (id, _parent, _group, _session) = (at.half()?, at.half()?, at.half()?, at.half()?);
         let (user, kernel) = (time(&mut at)?, time(&mut at)?);
-        let (registers, missing) = general(core, bytes)?;
+        let (registers, missing) = general(core.architecture(), core.class(), bytes)?;
         let sets = vec![RegisterSet { note: note::PRSTATUS, bytes: CompactBytes::new(registers) }];
         let registers = Registers { architecture: core.architecture(), byte_order: core.byte_order(), sets, missing };
         let thread = Thread {
@@ -109,15 +109,15 @@ fn time(at: &mut Cursor<'_>) -> Option<Duration> {
 
 /// The general registers in an `NT_PRSTATUS`, and which words of them are missing. Behind them stand a number of four
 /// bytes, which says whether there are floating-point registers, and padding.
-fn general<'a>(core: &Core, bytes: &'a [u8]) -> Option<(&'a [u8], u64)> {
-    let head = if core.class() == Class::Elf64 { STATUS_64 } else { STATUS_32 };
+pub(super) fn general(architecture: Architecture, class: Class, bytes: &[u8]) -> Option<(&[u8], u64)> {
+    let head = if class == Class::Elf64 { STATUS_64 } else { STATUS_32 };
     let rest = bytes.get(head..)?;
-    let size = match core.architecture() {
+    let size = match architecture {
         Architecture::Other { .. } => rest.len().saturating_sub(4) / 8 * 8,
         known => known.general_size(),
     };
     let there = size.min(rest.len());
-    let word = core.architecture().word_size();
+    let word = architecture.word_size();
     // A note that is cut short has the first registers.
     let missing = if there < size { u64::MAX.checked_shl(u32::try_from(there / word).ok()?).unwrap_or(0) } else { 0 };
     Some((&rest[..there], missing))

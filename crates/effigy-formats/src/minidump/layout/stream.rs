@@ -36,8 +36,12 @@ pub(crate) const THREAD_INFO_LIST: u32 = 17;
 pub(crate) const HANDLE_OPERATION_LIST: u32 = 18;
 /// `TokenStream`: access tokens.
 pub(crate) const TOKEN: u32 = 19;
+/// `JavaScriptDataStream`: what a debugger's extension for Chakra keeps.
+pub(crate) const JAVA_SCRIPT_DATA: u32 = 20;
 /// `ProcessVmCountersStream`.
 pub(crate) const PROCESS_VM_COUNTERS: u32 = 22;
+/// `IptTraceStream`: traces of Intel Processor Trace.
+pub(crate) const IPT_TRACE: u32 = 23;
 /// `ThreadNamesStream`.
 pub(crate) const THREAD_NAMES: u32 = 24;
 
@@ -55,12 +59,16 @@ pub(crate) const LINUX_ENVIRON: u32 = 0x4767_0007;
 pub(crate) const LINUX_AUXV: u32 = 0x4767_0008;
 /// `/proc/PID/maps`.
 pub(crate) const LINUX_MAPS: u32 = 0x4767_0009;
+/// The dynamic linker's `r_debug` and the objects of its list.
+pub(crate) const LINUX_DSO_DEBUG: u32 = 0x4767_000a;
 /// `/proc/PID/stat` (this and the next: LLVM's MinidumpConstants.def).
 pub(crate) const LINUX_PROC_STAT: u32 = 0x4767_000b;
 /// `/proc/uptime`.
 pub(crate) const LINUX_PROC_UPTIME: u32 = 0x4767_000c;
 /// `MinidumpCrashpadInfo`.
 pub(crate) const CRASHPAD_INFO: u32 = 0x4350_0001;
+/// `StabilityReport` of Chromium, a protobuf message.
+pub(crate) const STABILITY_REPORT: u32 = 0x4b6b_0002;
 /// What macOS left for its crash reporter (Mozilla).
 pub(crate) const MOZ_MACOS_CRASH_INFO: u32 = 0x4d7a_0001;
 /// `/proc/PID/limits` (Mozilla).

@@ -1,11 +1,9 @@
 //! What streams say that has no place in the process: their fields by name.
 
 use super::source::Block;
-use super::{Dump, ReadError, utf16};
-use crate::opened::{Field, FieldValue};
-
-/// Most bytes of a text that is shown whole.
-const LONGEST_TEXT: u64 = 64 << 10;
+use super::{Dump, ReadError, ipt, stability, utf16};
+use crate::minidump::layout::stream;
+use crate::opened::{Field, FieldValue, LONGEST_TEXT, MOST_CONTENT};
 
 /// How a field lies in its stream.
 #[derive(Clone, Copy)]
@@ -18,6 +16,8 @@ pub(super) enum Shape {
     Wide(u64),
     /// The whole stream is text, or JSON.
     Text,
+    /// The whole stream is text in UTF-16.
+    WideText,
 }
 
 /// A field's name, where it begins in its record, and how it lies there.
@@ -56,7 +56,34 @@ const TOKENS: &[Row] = &[
 ];
 /// `MINIDUMP_THREAD_EX_LIST`.
 const THREADS_EX: &[Row] = &[("NumberOfThreads", 0, HALF)];
-/// `MINIDUMP_SYSTEM_MEMORY_INFO_1`: basic information first.
+/// `MINIDUMP_EXCEPTION_STREAM`.
+const EXCEPTION: &[Row] = &[
+    ("ThreadId", 0, HALF),
+    ("ExceptionCode", 8, HALF),
+    ("ExceptionFlags", 12, HALF),
+    ("ExceptionRecord", 16, WORD),
+    ("ExceptionAddress", 24, WORD),
+    ("NumberParameters", 32, HALF),
+    ("ThreadContextSize", 160, HALF),
+    ("ThreadContextRva", 164, HALF),
+];
+/// `MINIDUMP_SYSTEM_INFO`, up to what differs between processors.
+const SYSTEM_INFO: &[Row] = &[
+    ("ProcessorArchitecture", 0, Shape::Number(2)),
+    ("ProcessorLevel", 2, Shape::Number(2)),
+    ("ProcessorRevision", 4, Shape::Number(2)),
+    ("NumberOfProcessors", 6, Shape::Number(1)),
+    ("ProductType", 7, Shape::Number(1)),
+    ("MajorVersion", 8, HALF),
+    ("MinorVersion", 12, HALF),
+    ("BuildNumber", 16, HALF),
+    ("PlatformId", 20, HALF),
+    ("CSDVersionRva", 24, HALF),
+    ("SuiteMask", 28, Shape::Number(2)),
+];
+/// `MINIDUMP_THREAD_INFO_LIST`.
+const THREAD_INFOS: &[Row] = &[("SizeOfHeader", 0, HALF), ("SizeOfEntry", 4, HALF), ("NumberOfEntries", 8, HALF)];
+/// `MINIDUMP_SYSTEM_MEMORY_INFO_1`: basic information, the file cache, and the system's counts of pages.
 const SYSTEM_MEMORY: &[Row] = &[
     ("Revision", 0, Shape::Number(2)),
     ("Flags", 2, Shape::Number(2)),
@@ -70,6 +97,23 @@ const SYSTEM_MEMORY: &[Row] = &[
     ("MaximumUserModeAddress", 36, WORD),
     ("ActiveProcessorsAffinityMask", 44, WORD),
     ("NumberOfProcessors", 52, HALF),
+    ("CurrentSize", 56, WORD),
+    ("PeakSize", 64, WORD),
+    ("PageFaultCount", 72, HALF),
+    ("MinimumWorkingSet", 76, WORD),
+    ("MaximumWorkingSet", 84, WORD),
+    ("CurrentSizeIncludingTransitionInPages", 92, WORD),
+    ("PeakSizeIncludingTransitionInPages", 100, WORD),
+    ("TransitionRePurposeCount", 108, HALF),
+    ("FileCacheFlags", 112, HALF),
+    ("AvailablePages", 116, WORD),
+    ("CommittedPages", 124, WORD),
+    ("CommitLimit", 132, WORD),
+    ("PeakCommitment", 140, WORD),
+    ("IdleProcessTime", 148, WORD),
+    ("IoReadTransferCount", 156, WORD),
+    ("IoWriteTransferCount", 164, WORD),
+    ("IoOtherTransferCount", 172, WORD),
 ];
 /// `MINIDUMP_PROCESS_VM_COUNTERS_2`.
 const VM_COUNTERS: &[Row] = &[
@@ -89,6 +133,11 @@ const VM_COUNTERS: &[Row] = &[
     ("PrivateUsage", 88, WORD),
     ("PrivateWorkingSetSize", 96, WORD),
     ("SharedCommitUsage", 104, WORD),
+    ("JobSharedCommitUsage", 112, WORD),
+    ("JobPrivateCommitUsage", 120, WORD),
+    ("JobPeakPrivateCommitUsage", 128, WORD),
+    ("JobPrivateCommitLimit", 136, WORD),
+    ("JobTotalCommitLimit", 144, WORD),
 ];
 /// `MINIDUMP_MISC_INFO_5`, what the process has no place for.
 const MISC_INFO: &[Row] = &[
@@ -129,31 +178,77 @@ const CRASHPAD: &[Row] = &[
     ("ModuleListSize", 44, HALF),
     ("ModuleListRva", 48, HALF),
 ];
-/// `MDRawDebug64`, which Breakpad writes for the dynamic linker's state.
-const DSO_DEBUG: &[Row] = &[("Version", 0, HALF), ("Map", 4, HALF), ("DsoCount", 8, HALF)];
 const TEXT: &[Row] = &[("Text", 0, Shape::Text)];
+const WIDE_TEXT: &[Row] = &[("Text", 0, Shape::WideText)];
 
 fn rows(kind: u32) -> &'static [Row] {
     match kind {
-        8 => THREADS_EX,
-        13 => FUNCTION_TABLE,
-        15 => MISC_INFO,
-        18 => HANDLE_OPERATIONS,
-        19 => TOKENS,
+        stream::EXCEPTION => EXCEPTION,
+        stream::SYSTEM_INFO => SYSTEM_INFO,
+        stream::THREAD_EX_LIST => THREADS_EX,
+        stream::FUNCTION_TABLE => FUNCTION_TABLE,
+        stream::MISC_INFO => MISC_INFO,
+        stream::THREAD_INFO_LIST => THREAD_INFOS,
+        stream::HANDLE_OPERATION_LIST => HANDLE_OPERATIONS,
+        stream::TOKEN => TOKENS,
         21 => SYSTEM_MEMORY,
-        22 => VM_COUNTERS,
+        stream::PROCESS_VM_COUNTERS => VM_COUNTERS,
         0x4767_0001 => BREAKPAD_INFO,
         0x4767_0002 => ASSERTION,
-        0x4767_000a => DSO_DEBUG,
-        0x4767_000d | 0x4d7a_0002..=0x4d7a_0004 | 0xface_cafa..=0xface_cafd => TEXT,
-        0x4350_0001 => CRASHPAD,
+        stream::COMMENT_W => WIDE_TEXT,
+        stream::CRASHPAD_INFO => CRASHPAD,
+        kind if is_text(kind) => TEXT,
         _ => &[],
     }
+}
+
+/// Streams that are text from their beginning to their end. What lldb takes for text of Facebook's is text here too.
+fn is_text(kind: u32) -> bool {
+    matches!(
+        kind,
+        stream::COMMENT_A
+            | stream::LINUX_CPU_INFO..=stream::LINUX_ENVIRON
+            | stream::LINUX_PROC_STAT..=0x4767_000d
+            | 0x4d7a_0002..=stream::MOZ_SOFT_ERRORS
+            | 0xface_1ca7
+            | 0xface_cafa..=0xface_cafe
+            | 0xface_cb00
+            | 0xface_cccc
+            | 0xface_dead
+            | 0xface_e000
+            | stream::EFFIGY_FACTS
+            | stream::EFFIGY_ATTACHMENTS
+    )
+}
+
+/// Why a stream whose name is known is not taken apart.
+fn why_undecoded(kind: u32) -> Option<&'static str> {
+    Some(match kind {
+        stream::JAVA_SCRIPT_DATA => {
+            "Microsoft names this stream in minidumpapiset.h and publishes nothing of its layout, which is that of its \
+             debugger's script extension for Chakra"
+        }
+        0x8000..=0x800c => "Windows CE's streams are named in minidumpapiset.h, which has no structures for them",
+        0xface_caf0 | 0xface_caff => "no layout of this stream is published; lldb shows its bytes as well",
+        _ => return None,
+    })
 }
 
 impl Dump {
     /// The fields of a stream of type `kind`, as many as it has, and the records that it lists.
     pub(super) fn fields(&self, kind: u32, block: &Block) -> Result<Vec<Field>, ReadError> {
+        if let Some(why) = why_undecoded(kind) {
+            return Ok(Field::undecoded(why, &beginning(block, MOST_CONTENT)?));
+        }
+        match kind {
+            stream::IPT_TRACE => return ipt::fields(block),
+            stream::LINUX_AUXV => return self.auxiliary_vector(block),
+            stream::LINUX_DSO_DEBUG => return self.shared_objects(block),
+            stream::STABILITY_REPORT => {
+                return stability::fields(&block.bytes("the stability report")?, block.offset());
+            }
+            _ => {}
+        }
         let mut fields = read_rows(rows(kind), block)?;
         fields.extend(self.records_of(kind, block)?);
         Ok(fields)
@@ -165,6 +260,11 @@ impl Dump {
     }
 }
 
+/// The first bytes of a stream, `most` of them at the most.
+pub(super) fn beginning(block: &Block, most: usize) -> Result<Vec<u8>, ReadError> {
+    block.part(0, block.len().min(most as u64), "a stream")?.bytes("a stream")
+}
+
 /// The fields of a record, as many as it has: what an older system wrote is shorter.
 pub(super) fn read_rows(rows: &[Row], block: &Block) -> Result<Vec<Field>, ReadError> {
     let mut fields = Vec::new();
@@ -172,7 +272,7 @@ pub(super) fn read_rows(rows: &[Row], block: &Block) -> Result<Vec<Field>, ReadE
         let size = match shape {
             Shape::Number(size) | Shape::Wide(size) => *size,
             Shape::Guid => 16,
-            Shape::Text => block.len().min(LONGEST_TEXT),
+            Shape::Text | Shape::WideText => block.len().min(LONGEST_TEXT as u64),
         };
         if at + size > block.len() {
             break;
@@ -191,7 +291,7 @@ impl Shape {
                 let guid = bytes.first_chunk().map(|bytes| effigy_process::Guid(*bytes)).unwrap_or_default();
                 FieldValue::Text(guid.windows())
             }
-            Self::Wide(_) => {
+            Self::Wide(_) | Self::WideText => {
                 let units: Vec<_> =
                     bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]).into()).collect();
                 FieldValue::Text(utf16(&units))

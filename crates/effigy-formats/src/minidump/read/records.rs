@@ -7,10 +7,8 @@ use super::fields::{HALF, Row, WORD, read_rows};
 use super::source::{Block, Budget};
 use super::{Dump, ReadError};
 use crate::minidump::layout::{Location, stream};
-use crate::opened::{Field, FieldValue};
+use crate::opened::{Field, MOST_RECORDS};
 
-/// Most records of a list that are taken. Lists of dumps have dozens; the number that a list claims is among its fields.
-const MOST_RECORDS: u64 = 4096;
 /// Bytes of a location descriptor.
 const LOCATION: u64 = 8;
 
@@ -30,6 +28,19 @@ const THREAD_EX: &[Row] = &[
     ("BackingStoreSize", 56, HALF),
 ];
 const THREAD_EX_SIZE: u64 = 64;
+/// `MINIDUMP_THREAD_INFO`.
+const THREAD_INFO: &[Row] = &[
+    ("ThreadId", 0, HALF),
+    ("DumpFlags", 4, HALF),
+    ("DumpError", 8, HALF),
+    ("ExitStatus", 12, HALF),
+    ("CreateTime", 16, WORD),
+    ("ExitTime", 24, WORD),
+    ("KernelTime", 32, WORD),
+    ("UserTime", 40, WORD),
+    ("StartAddress", 48, WORD),
+    ("Affinity", 56, WORD),
+];
 /// `MINIDUMP_FUNCTION_TABLE_DESCRIPTOR`.
 const FUNCTION_TABLE: &[Row] = &[
     ("MinimumAddress", 0, WORD),
@@ -66,6 +77,8 @@ impl Dump {
         let mut budget = self.file.budget();
         let list = match kind {
             stream::THREAD_EX_LIST => ("Threads", threads_ex(block)?),
+            stream::THREAD_INFO_LIST => ("Threads", thread_infos(block)?),
+            stream::EXCEPTION => ("ExceptionInformation", exception_parameters(block)?),
             stream::FUNCTION_TABLE => ("Descriptors", function_tables(block)?),
             stream::HANDLE_OPERATION_LIST => ("Operations", handle_operations(block)?),
             stream::TOKEN => ("Tokens", tokens(block)?),
@@ -90,7 +103,7 @@ impl Dump {
                 let index = modules.record::<U32>(at, "a module's number")?.get();
                 let location: Location = modules.record(at + 4, "a module's annotations")?;
                 for mut annotation in self.module_annotations(location, budget)? {
-                    annotation.insert(0, Field::number("Module", index.into()));
+                    annotation.insert(0, Field::number("Module", index));
                     records.push(annotation);
                 }
             }
@@ -117,11 +130,7 @@ impl Dump {
                 let name = self.utf8(objects.record::<U32>(at, "an annotation's name")?.get(), budget)?;
                 let kind = objects.record::<U32>(at + 4, "an annotation's type")?.get() & 0xffff;
                 let value = self.utf8(objects.record::<U32>(at + 8, "an annotation's value")?.get(), budget)?;
-                found.push(vec![
-                    Field::text("Key", name),
-                    Field::number("Type", kind.into()),
-                    Field::text("Value", value),
-                ]);
+                found.push(vec![Field::text("Key", name), Field::number("Type", kind), Field::text("Value", value)]);
             }
         }
         Ok(found)
@@ -177,13 +186,32 @@ impl Dump {
 fn entries(block: &Block, first: u64, size: u64) -> Result<impl Iterator<Item = u64> + use<>, ReadError> {
     let count = u64::from(block.record::<U32>(0, "the number of entries")?.get());
     let held = block.len().saturating_sub(first) / size;
-    Ok((0..count.min(held).min(MOST_RECORDS)).map(move |index| first + index * size))
+    Ok((0..count.min(held).min(MOST_RECORDS as u64)).map(move |index| first + index * size))
 }
 
 fn threads_ex(block: &Block) -> Result<Vec<Record>, ReadError> {
     entries(block, 4, THREAD_EX_SIZE)?
         .map(|at| read_rows(THREAD_EX, &block.part(at, THREAD_EX_SIZE, "a thread")?))
         .collect()
+}
+
+fn thread_infos(block: &Block) -> Result<Vec<Record>, ReadError> {
+    let half = |at| Ok(u64::from(block.record::<U32>(at, "a header of threads")?.get()));
+    let (header, size, count) = (half(0)?, half(4)?, half(8)?);
+    (0..count.min(MOST_RECORDS as u64))
+        .map(|index| read_rows(THREAD_INFO, &block.part(header.saturating_add(index * size), size, "a thread")?))
+        .collect()
+}
+
+/// What else is said of an exception, up to 15 numbers.
+fn exception_parameters(block: &Block) -> Result<Vec<Record>, ReadError> {
+    const FIRST: u64 = 40;
+    let count = u64::from(block.record::<U32>(32, "the number of parameters")?.get()).min(15);
+    let parameter = |index| {
+        let bytes: [u8; 8] = block.record(FIRST + index * 8, "a parameter")?;
+        Ok(vec![Field::number("Value", u64::from_le_bytes(bytes))])
+    };
+    (0..count).map(parameter).collect()
 }
 
 /// Each descriptor is followed by what the system has of it, its entries, and something to align the next.
@@ -193,7 +221,7 @@ fn function_tables(block: &Block) -> Result<Vec<Record>, ReadError> {
         (half(0)?, half(4)?, half(8)?, half(12)?, half(16)?, half(20)?);
     let mut at = header + pad;
     let mut found = Vec::new();
-    for _ in 0..count.min(MOST_RECORDS) {
+    for _ in 0..count.min(MOST_RECORDS as u64) {
         let block = block.part(at, descriptor, "a function table")?;
         let entries = block.record::<U32>(24, "the number of functions")?.get();
         let pad = block.record::<U32>(28, "a function table's end")?.get();
@@ -208,7 +236,7 @@ fn handle_operations(block: &Block) -> Result<Vec<Record>, ReadError> {
     let half = |at| Ok(u64::from(block.record::<U32>(at, "a header of handle operations")?.get()));
     let (header, size, count) = (half(0)?, half(4)?, half(8)?);
     let mut found = Vec::new();
-    for index in 0..count.min(MOST_RECORDS) {
+    for index in 0..count.min(MOST_RECORDS as u64) {
         let at = header.saturating_add(index.saturating_mul(size));
         let block = block.part(at, size, "a handle operation")?;
         let mut record = read_rows(HANDLE_OPERATION, &block)?;
@@ -230,7 +258,7 @@ fn tokens(block: &Block) -> Result<Vec<Record>, ReadError> {
     let (count, header, element) = (half(4)?, half(8)?, half(12)?);
     let mut at = header;
     let mut found = Vec::new();
-    for _ in 0..count.min(MOST_RECORDS) {
+    for _ in 0..count.min(MOST_RECORDS as u64) {
         let block = block.part(at, element, "a token")?;
         let size = u64::from(block.record::<U32>(0, "a token's size")?.get());
         found.push(read_rows(TOKEN, &block)?);
@@ -240,25 +268,12 @@ fn tokens(block: &Block) -> Result<Vec<Record>, ReadError> {
     Ok(found)
 }
 
-impl Field {
-    fn number(name: &'static str, value: u64) -> Self {
-        Self { name, value: FieldValue::Number(value) }
-    }
-
-    fn text(name: &'static str, value: String) -> Self {
-        Self { name, value: FieldValue::Text(value) }
-    }
-
-    fn list(name: &'static str, records: Vec<Record>) -> Self {
-        Self { name, value: FieldValue::List(records) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::opened::FieldValue;
 
     fn block(halves: &[u32], rest: &[u8]) -> Block {
         let mut bytes: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();

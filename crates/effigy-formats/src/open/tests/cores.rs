@@ -13,7 +13,7 @@ use super::corpus::{corpus, index, opened_file};
 use super::*;
 
 /// All that a tool says; `None` when it is not installed.
-fn ask(tool: &str, arguments: &[&str], file: &Path) -> Option<String> {
+pub(super) fn ask(tool: &str, arguments: &[&str], file: &Path) -> Option<String> {
     match Command::new(tool).args(arguments).arg(file).env("LC_ALL", "C").env("DEBUGINFOD_URLS", "").output() {
         Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -25,20 +25,22 @@ fn ask(tool: &str, arguments: &[&str], file: &Path) -> Option<String> {
     }
 }
 
-/// A note as eu-readelf shows it: its type, and the values by their names.
-struct Shown {
-    kind: String,
-    values: HashMap<String, u64>,
+/// A note as eu-readelf shows it: its type, the values by their names, and the lines that they are in.
+pub(super) struct Shown {
+    pub(super) kind: String,
+    pub(super) values: HashMap<String, u64>,
+    pub(super) lines: Vec<String>,
 }
 
 /// Takes the notes apart that eu-readelf shows.
-fn shown(text: &str) -> Vec<Shown> {
+pub(super) fn shown(text: &str) -> Vec<Shown> {
     let mut notes: Vec<Shown> = Vec::new();
     for line in text.lines() {
         if line.starts_with("  ") && !line.starts_with("   ") {
             let kind = line.split_whitespace().nth(2).unwrap_or_default().to_owned();
-            notes.push(Shown { kind, values: HashMap::new() });
+            notes.push(Shown { kind, values: HashMap::new(), lines: Vec::new() });
         } else if let Some(note) = notes.last_mut() {
+            note.lines.push(line.to_owned());
             let line = line.replace("fault address", "fault_address");
             let words: Vec<&str> = line.split_whitespace().collect();
             for pair in words.windows(2) {

@@ -76,6 +76,9 @@ pub(super) fn exhaust(opened: &OpenedDump) {
     for module in &opened.process.modules {
         let _ = (module.name(), opened.process.module_at(module.range.start()));
     }
+    for part in &opened.parts {
+        let _ = opened.fields_of(part);
+    }
     assert!(opened.process.regions.is_sorted_by_key(|region| region.range.start()));
 }
 

@@ -1,5 +1,6 @@
 //! Registers of a thread.
 
+use effigy_formats::elf_core::vector_registers;
 use effigy_process::{Registers, Thread, note};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -39,6 +40,18 @@ pub(super) fn sets(registers: &Registers) -> Vec<Set> {
     registers.sets.iter().map(set).collect()
 }
 
+/// Vector registers by name.
+pub(super) fn vectors(registers: &Registers) -> Map<String, Value> {
+    let digits = |bytes: &[u8]| Value::from(format!("0x{}", highest_first(bytes)));
+    vector_registers(registers).into_iter().map(|(name, bytes)| (name, digits(&bytes))).collect()
+}
+
+/// Bytes as one number's digits.
+fn highest_first(bytes: &[u8]) -> String {
+    let bytes: Vec<u8> = bytes.iter().rev().copied().collect();
+    hexadecimal(&bytes)
+}
+
 /// Prints the registers of a thread, or why there are none.
 pub(super) fn print(subject: &Subject, thread: &Thread, all: bool, page: &mut Page) {
     let Some(registers) = subject.registers_of(thread) else {
@@ -60,6 +73,9 @@ pub(super) fn print(subject: &Subject, thread: &Thread, all: bool, page: &mut Pa
         let cells: Vec<_> =
             line.iter().map(|(name, value)| format!("{name:>width$}={}", words::number(*value, size))).collect();
         page.line(format!("  {}", cells.join("  ")));
+    }
+    for (name, bytes) in vector_registers(registers).iter().filter(|_| all) {
+        page.line(format!("  {name:>width$}={}", highest_first(bytes)));
     }
     for set in registers.sets.iter().filter(|set| all && set.note != note::PRSTATUS) {
         let bytes = set.bytes.to_vec();
