@@ -14,6 +14,7 @@
  *   fork              has a child crash, and ends with the child's signal
  *   hash              tells a hash of its code
  *   quiet N           N threads sleep for a second, and it ends with status 0
+ *   wait MODE ...     tells `ready`, waits for a line, and does one of the others
  *   alive N           N threads come and go, call and sleep for ever; answers `report` with what went wrong
  *
  * Unlike other targets it lives on when whoever has started it dies.
@@ -203,6 +204,14 @@ static int for_interrupts(void)
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
+    if (!strcmp(what, "wait")) {
+        char line[64];
+        ready("");
+        if (!fgets(line, sizeof line, stdin))
+            return 99;
+        argc--, argv++;
+        what = argc > 1 ? argv[1] : "";
+    }
     int number = argc > 2 ? atoi(argv[2]) : 0;
     if (!strcmp(what, "segv"))
         crash_here();

@@ -1,4 +1,5 @@
-/* Throws exceptions of several types and catches all of them. */
+/* Throws exceptions of several types and catches all of them; with an argument when a line has come. */
+#include <cstdio>
 #include <stdexcept>
 #include <string>
 
@@ -16,8 +17,13 @@ template <typename T> __attribute__((noinline)) static void toss(const T &thing)
     }
 }
 
-int main()
+int main(int argc, char **)
 {
+    if (argc > 1) {
+        puts("ready");
+        fflush(stdout);
+        getchar();
+    }
     toss(shop::out_of_stock("no more than 3 left"));
     toss(std::logic_error("two and two"));
     toss(42);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 
 use crate::capture::Failure;
@@ -91,20 +91,29 @@ impl Cancel {
 /// Keeps job control from stopping effigy while it holds a target: Ctrl-Z, or output to a terminal that effigy is in the
 /// background of. A stop that was asked for happens when this is dropped. For the calling thread and those that it
 /// starts.
-pub(crate) struct NoJobControl;
+pub(crate) struct NoJobControl {
+    /// What was held off before, which stays so.
+    before: Option<SigSet>,
+}
 
 impl NoJobControl {
     /// From here on.
     pub(crate) fn hold() -> Self {
         // Failing leaves things as they are with any other program.
-        let _ = stops().thread_block();
-        Self
+        Self { before: stops().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
+    }
+
+    /// From here on until the end of effigy.
+    pub(crate) fn hold_for_good() {
+        std::mem::forget(Self::hold());
     }
 }
 
 impl Drop for NoJobControl {
     fn drop(&mut self) {
-        let _ = stops().thread_unblock();
+        if let Some(before) = self.before {
+            let _ = before.thread_set_mask();
+        }
     }
 }
 

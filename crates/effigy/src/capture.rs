@@ -38,6 +38,7 @@ use crate::report::Report;
 use drive::{Drive, Held};
 use mode::{Declined, Mode, Wish, modes};
 pub(crate) use moment::Moment;
+use moment::Patience;
 use work::{Finished, Goal, WorkResult};
 
 /// How often signals and the deadline are looked at.
@@ -265,6 +266,7 @@ fn capture_once(
     };
     let clones = request.clones;
     // Files of the target may lie on a dead network: nothing of it is looked at by the thread that minds signals.
+    let patience = moment.filter(|moment| moment.is_event()).map(Patience::begin);
     let looked = in_thread("prelude", move || {
         let prelude = Prelude::read(pid, options)?;
         if mode == Mode::Clone {
@@ -277,6 +279,10 @@ fn capture_once(
     let goals = plan(request, &prelude, moment)?;
     let removers: Vec<Remover> = goals.iter().filter_map(|goal| goal.file.as_ref()).map(PartialFile::remover).collect();
     let progress = Arc::new(Progress::default());
+    drop(patience);
+    if moment.is_some_and(Moment::is_over) {
+        return Err(Failure::Stalled { seconds: LONGEST_STALL.as_secs() });
+    }
 
     let job_control = NoJobControl::hold();
     let mut view = ProgressView::new(request.show_progress, &progress);

@@ -1,20 +1,35 @@
 //! The only room that prints. Text from outside is made safe first; a reader that has gone away is no error.
 
+mod background;
+
 use std::fmt::{Display, Write as _};
 use std::io::{self, BufWriter, Stdout, Write};
 
 use bstr::ByteSlice;
 
 use crate::exit::Exit;
+pub(crate) use background::{Background, later};
 
 /// Prints a line of result.
 pub(crate) fn line(text: &str) {
-    // Nobody listens any more: a broken pipe is success.
-    let _ = writeln!(io::stdout().lock(), "{text}");
+    let text = text.to_owned();
+    later(move || line_now(&text));
 }
 
 /// Prints a line for the person at the terminal, not for a pipe.
 pub(crate) fn note(text: &str) {
+    let text = text.to_owned();
+    later(move || note_now(&text));
+}
+
+/// [`line`], by who prints in the background.
+pub(crate) fn line_now(text: &str) {
+    // Nobody listens any more: a broken pipe is success.
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// [`note`], by who prints in the background.
+pub(crate) fn note_now(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 

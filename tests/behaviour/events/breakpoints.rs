@@ -10,7 +10,7 @@ use crate::harness::{gdb_commands, is_root, oracle, skip, source_dir};
 use super::{observe, target};
 
 /// Whether breakpoints can be set here; says so if not.
-fn possible() -> bool {
+pub(crate) fn possible() -> bool {
     let possible = is_root() && Path::new("/sys/bus/event_source/devices/uprobe/type").exists();
     if !possible {
         skip("breakpoints need root and a kernel with uprobes");
@@ -19,7 +19,7 @@ fn possible() -> bool {
 }
 
 /// Builds a target of another language than C.
-fn build(compiler: &str, source: &str, arguments: &[&str]) -> Option<PathBuf> {
+pub(crate) fn build(compiler: &str, source: &str, arguments: &[&str]) -> Option<PathBuf> {
     let compiler = oracle(compiler)?;
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{source}.{}", std::process::id()));
     let output = Command::new(compiler).args(arguments).arg(source_dir().join(source)).arg("-o").arg(&program).output();

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
 use crate::harness::{alive, is_root, scratch, status_field, thread_states};
 
 use super::launching::child_of;
 use super::target;
 
-/// A lively program under effigy. Dropped, both are killed.
-struct Watched {
-    effigy: Child,
-    program: i32,
+/// A lively program. Dropped, it is killed.
+struct Lively {
+    pid: i32,
     /// Stays open when effigy is no more.
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -24,26 +24,14 @@ struct Watched {
     text: u64,
 }
 
-impl Watched {
-    fn start(options: &[&str], fault: &str) -> (Self, tempfile::TempDir) {
-        let dir = scratch();
-        let mut effigy = Command::new(env!("CARGO_BIN_EXE_effigy"))
-            .args(["run", "--kind", "mini", "-n", "100000", "--log", "/dev/null", "-o"])
-            .arg(dir.path().join("dump.core"))
-            .args(options)
-            .arg("--")
-            .arg(target())
-            .args(["alive", "4"])
-            .env("EFFIGY_FAULT", fault)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let questions = effigy.stdin.take().unwrap();
-        let answers = BufReader::new(effigy.stdout.take().unwrap());
+impl Lively {
+    /// What answers through the pipes of a child: itself, or one that the child has started.
+    fn of(child: &mut Child) -> Self {
+        let questions = child.stdin.take().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
         let hash = Command::new(target()).arg("hash").output().unwrap().stdout;
         let text = String::from_utf8(hash).unwrap().trim().parse().unwrap();
-        (Self { effigy, program: 0, questions, answers, text }, dir)
+        Self { pid: 0, questions, answers, text }
     }
 
     /// Waits until the program is ready; false when it never came to be.
@@ -51,8 +39,8 @@ impl Watched {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
         let pid = line.split("pid=").nth(1).and_then(|rest| rest.split_whitespace().next());
-        self.program = pid.map_or(0, |pid| pid.parse().unwrap());
-        self.program != 0
+        self.pid = pid.map_or(0, |pid| pid.parse().unwrap());
+        self.pid != 0
     }
 
     fn ask(&mut self) -> String {
@@ -66,11 +54,11 @@ impl Watched {
     fn expect_well(&mut self, when: &str) {
         let deadline = Instant::now() + Duration::from_secs(5);
         let stopped = |pid| thread_states(pid).values().any(|state| matches!(state, 't' | 'T'));
-        while status_field(self.program, "TracerPid").is_some_and(|tracer| tracer != "0") || stopped(self.program) {
+        while status_field(self.pid, "TracerPid").is_some_and(|tracer| tracer != "0") || stopped(self.pid) {
             assert!(Instant::now() < deadline, "{when}: traced or stopped");
             sleep(Duration::from_millis(5));
         }
-        assert!(alive(self.program), "{when}: the program is dead");
+        assert!(alive(self.pid), "{when}: the program is dead");
         let first = self.ask();
         sleep(Duration::from_millis(20));
         let second = self.ask();
@@ -83,14 +71,76 @@ impl Watched {
     }
 }
 
+impl Drop for Lively {
+    fn drop(&mut self) {
+        if self.pid != 0 {
+            let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// A lively program under effigy. Dropped, both are killed.
+struct Watched {
+    effigy: Child,
+    program: Lively,
+    _dir: TempDir,
+    /// The program, when it is a child of ours.
+    child: Option<Child>,
+}
+
+impl Watched {
+    /// effigy starts it.
+    fn launch(options: &[&str], fault: &str) -> Self {
+        let dir = scratch();
+        let mut effigy = effigy_with(&["run", "--log", "/dev/null"], &dir, options, fault)
+            .arg("--")
+            .arg(target())
+            .args(["alive", "4"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { program: Lively::of(&mut effigy), effigy, _dir: dir, child: None }
+    }
+
+    /// It is there before.
+    fn attach(options: &[&str], fault: &str) -> Self {
+        let dir = scratch();
+        let mut child = Command::new(target());
+        let mut child = child.args(["alive", "4"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let pid = child.id().to_string();
+        let mut program = Lively::of(&mut child);
+        assert!(program.is_ready());
+        let effigy = effigy_with(&["watch", &pid, "--json"], &dir, options, fault)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { effigy, program, _dir: dir, child: Some(child) }
+    }
+
+    fn is_ready(&mut self) -> bool {
+        self.program.pid != 0 || self.program.is_ready()
+    }
+}
+
 impl Drop for Watched {
     fn drop(&mut self) {
         let _ = self.effigy.kill();
         let _ = self.effigy.wait();
-        if self.program != 0 {
-            let _ = kill(Pid::from_raw(self.program), Signal::SIGKILL);
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
+}
+
+/// effigy, with small dumps into a folder.
+fn effigy_with(words: &[&str], dir: &TempDir, options: &[&str], fault: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_effigy"));
+    command.args(words).args(["--kind", "mini", "-n", "100000", "-o"]).arg(dir.path().join("dump.core"));
+    command.args(options).env("EFFIGY_FAULT", fault);
+    command
 }
 
 /// All that can be asked for here.
@@ -102,24 +152,25 @@ fn all() -> Vec<&'static str> {
     options
 }
 
-#[test]
-fn at_random_moments() {
+/// A way to have effigy watch a program.
+type Way = fn(&[&str], &str) -> Watched;
+
+fn at_random_moments(way: Way) {
     for round in 0..12u64 {
-        let (mut watched, _dir) = Watched::start(&all(), "");
+        let mut watched = way(&all(), "");
         assert!(watched.is_ready());
         sleep(Duration::from_millis(7 + 23 * (round % 6) + 3 * round));
         kill(Pid::from_raw(i32::try_from(watched.effigy.id()).unwrap()), Signal::SIGKILL).unwrap();
         watched.effigy.wait().unwrap();
-        watched.expect_well(&format!("round {round}"));
+        watched.program.expect_well(&format!("round {round}"));
     }
 }
 
 /// From the first step on, every one at first, then ever more seldom.
-#[test]
-fn at_every_step() {
+fn at_every_step(way: Way, last: u32) {
     let mut step = 1;
-    while step < 3000 {
-        let (mut watched, _dir) = Watched::start(&all(), &format!("die-at-step:{step}"));
+    while step < last {
+        let mut watched = way(&all(), &format!("die-at-step:{step}"));
         // Killed before the program was begun: then there is none.
         if watched.is_ready() {
             let deadline = Instant::now() + Duration::from_secs(20);
@@ -127,10 +178,30 @@ fn at_every_step() {
                 assert!(Instant::now() < deadline, "effigy did not come to step {step}");
                 sleep(Duration::from_millis(2));
             }
-            watched.expect_well(&format!("step {step}"));
+            watched.program.expect_well(&format!("step {step}"));
         }
         step += 1 + step / 10;
     }
+}
+
+#[test]
+fn launched_at_random_moments() {
+    at_random_moments(Watched::launch);
+}
+
+#[test]
+fn launched_at_every_step() {
+    at_every_step(Watched::launch, 3000);
+}
+
+#[test]
+fn attached_at_random_moments() {
+    at_random_moments(Watched::attach);
+}
+
+#[test]
+fn attached_at_every_step() {
+    at_every_step(Watched::attach, 600);
 }
 
 /// While nothing happens nothing is done to the program: as many steps for a second as for a moment.
@@ -150,14 +221,8 @@ fn nothing_is_done_while_nothing_happens() {
 
 #[test]
 fn children_are_found() {
-    let (mut watched, _dir) = Watched::start(&[], "");
+    let mut watched = Watched::launch(&[], "");
     assert!(watched.is_ready());
-    assert_eq!(child_of(i32::try_from(watched.effigy.id()).unwrap()), watched.program);
-    watched.expect_traced();
-}
-
-impl Watched {
-    fn expect_traced(&self) {
-        assert_ne!(status_field(self.program, "TracerPid").unwrap(), "0");
-    }
+    assert_eq!(child_of(i32::try_from(watched.effigy.id()).unwrap()), watched.program.pid);
+    assert_ne!(status_field(watched.program.pid, "TracerPid").unwrap(), "0");
 }

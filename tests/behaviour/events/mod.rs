@@ -1,6 +1,6 @@
 //! `effigy run`: something happens to a program, and it is dumped then, once, and goes its own way.
 
-mod breakpoints;
+pub(crate) mod breakpoints;
 mod crashes;
 #[cfg(feature = "fault-injection")]
 mod killed;

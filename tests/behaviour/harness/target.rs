@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -191,6 +191,24 @@ impl Target {
                 return pairs.split_whitespace().filter_map(split_pair).collect();
             }
             self.take(&line);
+        }
+    }
+
+    /// Sends a line that nothing answers.
+    pub(crate) fn tell(&mut self, request: &str) {
+        writeln!(self.stdin, "{request}").unwrap();
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn finish(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the target did not end");
+            thread::sleep(Duration::from_millis(5));
         }
     }
 

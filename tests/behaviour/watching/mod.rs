@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod ending;
+mod happenings;
 mod others;
 mod procdump;
 mod thresholds;
@@ -72,6 +73,15 @@ impl Running {
         }
     }
 
+    /// Waits until all threads of the target are traced.
+    fn await_traced(&mut self, pid: i32) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !is_traced(pid) {
+            assert!(Instant::now() < deadline && !self.running.is_over(), "the target is not traced");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until so many dumps are there.
     fn await_dumps(&mut self, count: usize) {
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -89,6 +99,13 @@ fn holds(holder: i32, pid: i32) -> bool {
         let text = fs::read_to_string(entry.path()).unwrap_or_default();
         text.lines().any(|line| line.strip_prefix("Pid:").is_some_and(|found| found.trim() == pid.to_string()))
     })
+}
+
+/// Whether all threads of a process are traced.
+fn is_traced(pid: i32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut statuses = tasks.map(|task| fs::read_to_string(task.path().join("status")).unwrap_or_default()).peekable();
+    statuses.peek().is_some() && statuses.all(|status| !status.contains("TracerPid:\t0\n"))
 }
 
 fn dumps_in(dir: &Path) -> Vec<PathBuf> {

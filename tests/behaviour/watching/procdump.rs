@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::moods;
-use crate::harness::{Core, Dump, Effigy, Run, Target, effigy, scratch};
+use crate::events;
+use crate::harness::{Core, Dump, Effigy, Plan, Run, Target, effigy, scratch};
 
 fn procdump(dir: &Path, line: &str, target: &Target) -> Run {
     let words: Vec<String> = line.split_whitespace().map(|word| word.replace("PID", &target.pid_text())).collect();
@@ -80,10 +82,70 @@ fn by_its_name() {
 fn what_is_refused() {
     let target = moods();
     let dir = scratch();
-    for line in ["-restrack PID", "-c x PID", "-a PID", "-mx PID", "", "-md a.dll PID"] {
+    let nothing = ["-restrack PID", "-c x PID", "-a PID", "-mx PID", "", "-md a.dll PID"];
+    let events =
+        ["-i", "-u", "-u PID", "-l PID", "-b PID", "-g PID", "-f x PID", "-x /nowhere/at/all true", "-sig 99 PID"];
+    for line in nothing.into_iter().chain(events) {
         let run = procdump(dir.path(), line, &target);
         assert_eq!((run.code, files(dir.path()).len()), (Some(1), 0), "{line}: {}", run.stderr);
         assert!(!run.stderr.is_empty(), "{line}");
     }
     procdump(dir.path(), "-cancel PID", &target).expect(2).says("nobody watches");
+}
+
+/// A target that does something when a line comes, and `procdump` on it. What that said, the names of its files, and the
+/// target's exit code.
+fn observe(line: &str, mode: &[&str]) -> (String, Vec<String>, i32) {
+    let mut target = Plan::program(events::target()).args([&["wait"], mode].concat()).start();
+    let dir = scratch();
+    let words = line.split_whitespace().map(|word| word.replace("PID", &target.pid_text()));
+    let words: Vec<String> = words.map(|word| word.replace("NOTHING", "")).collect();
+    let mut running = effigy(["procdump"]).args(words).dir(dir.path()).within(60).start();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !super::is_traced(target.pid) {
+        assert!(Instant::now() < deadline && !running.is_over(), "{line}: the target is not traced");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    target.tell("go");
+    let code = events::code_of(target.finish());
+    let run = running.wait().expect(0);
+    let names = files(dir.path()).iter().map(|name| shape(name, &target)).collect();
+    (String::from_utf8(run.stdout).unwrap(), names, code)
+}
+
+#[test]
+fn exceptions() {
+    let (said, names, code) = observe("-mm -e PID", &["segv-thread"]);
+    assert_eq!((code, &names[..]), (139, &["events_000000_000000.dmp".to_owned()][..]));
+    assert!(said.contains("Unhandled: SIGSEGV") && said.contains("Dump count reached."), "{said}");
+    let (said, names, code) = observe("-mm -e 1 -n 2 PID first_EXCEPTIONCODE", &["handle", "5"]);
+    assert_eq!((code, names.len()), (0, 2), "{said}");
+    assert!(names[0].starts_with("first_0000000B") && said.contains("Exception: SIGSEGV"), "{names:?} {said}");
+    let (said, names, code) = observe("-mm -e 1 -f NOTHING PID", &["handle", "5"]);
+    assert_eq!((code, names.len(), said.matches("Exception: ").count()), (0, 0, 5), "{said}");
+    let (_, names, code) = observe("-mm -e 1 -f x,maperr -fx nothing PID", &["handle", "5"]);
+    assert_eq!((code, names.len()), (0, 1));
+}
+
+#[test]
+fn signals_threads_and_ends() {
+    let (_, names, code) = observe("-sig 11 PID", &["handle", "5"]);
+    assert_eq!((code, &names[..]), (0, &["events_signal_000000_000000.PID".to_owned()][..]));
+    let (said, names, code) = observe("-mm -t PID", &["exit", "3"]);
+    assert_eq!((code, names.len()), (3, 1), "{said}");
+    let (said, names, code) = observe("-mm -ct -et -n 4 PID", &["threads", "9"]);
+    assert_eq!((code, names.len()), (0, 4), "{said}");
+}
+
+/// `-x` starts a program, which has standard output to itself, and ends as it does.
+#[test]
+fn a_program_that_is_started() {
+    let (dir, dumps) = (scratch(), scratch());
+    let words = ["procdump", "-mm", "-e", "-x", dumps.path().to_str().unwrap()];
+    let run = effigy(words).arg(events::target()).arg("segv-thread").dir(dir.path()).within(60).run().expect(139);
+    assert_eq!((files(dumps.path()).len(), files(dir.path()).len()), (1, 0), "{}", run.stderr);
+    assert!(run.stdout.is_empty());
+    let run = effigy(words).args(["sh", "-c", "echo hello; exit 7"]).within(60).run().expect(7);
+    assert_eq!(run.stdout, b"hello\n");
+    effigy(["procdump", "-c", "5", "-x", ".", "true"]).run().expect(1).says("-w NAME");
 }

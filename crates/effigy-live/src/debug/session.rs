@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use effigy_process::{ProcessId, ThreadId};
 use nix::errno::Errno;
 
-use super::breakpoints::{Breakpoints, Hit};
+use super::breakpoints::{Armed, Breakpoints, Hit};
 use super::link::{Command, Held, Link, Member};
 use super::process::{Ending, Traced};
 use super::signals::{SignalInfo, is_init, will_kill};
@@ -89,10 +89,26 @@ impl State {
 
     /// Takes a running process.
     pub(super) fn attach(&mut self, dir: ProcDir) -> Result<(), LiveError> {
+        // Reading the tables of all its files takes time, in which a traced thread would wait for us. Untraced, whoever
+        // reaches a breakpoint gets a signal that it ignores.
+        let mut armed = Armed::default();
+        let mut troubles = self.breakpoints.arm(&mut armed, &dir);
         let mut set = ThreadSet::of_session(dir, self.options);
         with_reaper(&mut set, ThreadSet::seize_all)?;
+        if self.wants.breakpoints() {
+            // What was loaded meanwhile, and what a program has that it has just become.
+            troubles.extend(self.breakpoints.look(&mut armed, set.dir()).2);
+            let none = self.breakpoints.not_found().into_iter();
+            troubles.extend(none.map(|name| format!("no file of the program has a function {name} so far")));
+        }
+        set.set_breakpoints(armed.bytes());
         let pid = self.take(set);
-        self.arm(pid, pid);
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.armed = armed;
+        }
+        for trouble in troubles {
+            self.tell(pid, pid, What::NoBreakpoint(trouble));
+        }
         Ok(())
     }
 

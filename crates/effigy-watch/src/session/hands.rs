@@ -8,11 +8,12 @@ use effigy_live::LiveError;
 use effigy_process::{Journal, ProcessId};
 
 use super::Waker;
+use super::traced::{Account, Grip};
 use crate::Target;
 use crate::trigger::{Cause, Sight};
 
 /// A dump that is due.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Order {
     /// Of whom.
     pub pid: ProcessId,
@@ -26,6 +27,8 @@ pub struct Order {
     pub cause: Cause,
     /// What was measured before.
     pub journal: Journal,
+    /// How it is held, when it is traced.
+    pub grip: Option<Grip>,
 }
 
 /// How a dump went.
@@ -92,6 +95,15 @@ pub enum Event<'a> {
         target: &'a Target,
         /// Why.
         cause: &'a Cause,
+        /// What has happened, if it is for that.
+        account: Option<&'a Account>,
+    },
+    /// Something that is waited for cannot be seen, though the target is watched.
+    Trouble {
+        /// Of whom.
+        target: &'a Target,
+        /// What, and why.
+        why: &'a str,
     },
     /// A target is watched no more.
     Over(&'a Ending),

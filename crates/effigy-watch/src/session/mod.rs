@@ -2,30 +2,36 @@
 //!
 //! One thread does all of it. It sleeps until the next look is due, a target ends, a process starts, somebody asks for
 //! an end, or a dump is finished. Dumps are taken by others ([`Hands`]) on threads of their own; a target is not looked at
-//! meanwhile.
+//! meanwhile. What happens to a target that is traced ([`traced`]) is a moment like any other; the thread that it happened to
+//! stands still until its dump is taken or not wanted.
 
 mod arrivals;
 mod hands;
+mod traced;
 mod wait;
 mod watched;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use effigy_live::procfs::ProcDir;
 use effigy_live::select::Query;
+use effigy_live::{LiveError, debug};
 use effigy_process::ProcessId;
 
 use crate::control::Control;
 use crate::trigger::Spec;
 use crate::{Target, control};
 use arrivals::Arrivals;
+use traced::{Desk, Report};
 use wait::{News, Wait};
 use watched::Watched;
 
 pub use hands::{Done, Ending, Event, Hands, Line, Order, Outcome, Over, Reason, Why};
+pub use traced::{Account, Events, Grip, Incident, Judge};
 pub use wait::Waker;
 
 /// Failed dumps of a target in a row after which it is given up.
@@ -38,13 +44,15 @@ const MOST_ENDS: usize = 10_000;
 /// What to wait for, and how often.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What to wait for; at least one.
+    /// Numbers and the like to wait for; at least one, or events.
     pub triggers: Vec<Spec>,
-    /// All of them at the same time, in place of any.
+    /// Things to wait for that happen to a program. Its targets are traced for them.
+    pub events: Option<Events>,
+    /// All triggers at the same time, in place of any; of events any, while all others are met.
     pub all_of: bool,
     /// Time between two looks.
     pub interval: Duration,
-    /// Dumps of each target after which it is watched no more.
+    /// Dumps of each target after which it is watched no more; with 0, events are only told.
     pub count: u32,
     /// Dumps in all after which the watch ends.
     pub total: Option<u32>,
@@ -58,6 +66,18 @@ pub struct Plan {
     pub children: bool,
     /// A target is ended with SIGKILL after its last dump.
     pub kill: bool,
+}
+
+impl Plan {
+    /// What is waited for, in words.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        let numbers = self.triggers.iter().map(|trigger| trigger.describe(self.interval));
+        let events = self.events.as_ref().map(|events| events.words.clone()).unwrap_or_default();
+        // Of events one is enough, also where all numbers have to hold.
+        let events = if self.all_of && events.len() > 1 { vec![events.join(" or ")] } else { events };
+        numbers.chain(events).collect()
+    }
 }
 
 /// Processes that may not be there yet.
@@ -80,6 +100,8 @@ pub struct Session {
     control: Option<Control>,
     finish: Sender<(u64, Outcome)>,
     finished: Receiver<(u64, Outcome)>,
+    desk: Desk,
+    reports: Receiver<Report>,
     endings: Vec<Ending>,
     taken: u32,
     /// Dumps that were begun and are not finished.
@@ -97,9 +119,13 @@ impl Session {
     /// When the system has no descriptors left.
     pub fn new(plan: Plan) -> io::Result<Self> {
         let (finish, finished) = unbounded();
+        let (sender, reports) = unbounded();
+        let wait = Wait::new()?;
         Ok(Self {
             plan,
-            wait: Wait::new()?,
+            desk: Desk { reports: sender, waker: wait.waker() },
+            reports,
+            wait,
             watched: BTreeMap::new(),
             next_token: wait::FIRST_TARGET,
             arrivals: None,
@@ -135,15 +161,15 @@ impl Session {
     /// When starts of processes are needed and cannot be heard of, or waiting fails.
     pub fn run(mut self, targets: &[ProcessId], awaited: Vec<Awaited>, hands: &mut dyn Hands) -> io::Result<Over> {
         let began = Instant::now();
-        if !awaited.is_empty() || self.plan.children {
+        if !awaited.is_empty() || self.follows_children() {
             let arrivals = Arrivals::listen(awaited)?;
             self.wait.listen(&arrivals)?;
             hands.tell(&Event::Waiting { manner: arrivals.manner() }, &Vec::new);
             self.arrivals = Some(arrivals);
         }
-        targets.iter().for_each(|pid| self.add(*pid, hands));
+        targets.iter().for_each(|pid| self.add(*pid, None, hands));
         let here = self.arrivals.as_mut().map(Arrivals::all_here).unwrap_or_default();
-        here.into_iter().for_each(|pid| self.add(pid, hands));
+        here.into_iter().for_each(|pid| self.add(pid, None, hands));
         let mut next = began + self.plan.interval;
         let reason = loop {
             if let Some(reason) = self.reason_to_end(began, hands) {
@@ -185,19 +211,28 @@ impl Session {
             let count = self.cancel(&request, hands);
             let _ = request.answer.send(count);
         }
+        while let Ok(report) = self.reports.try_recv() {
+            self.hear(report, hands);
+        }
         for token in &news.ended {
             self.ended(*token, hands);
         }
         let now = Instant::now();
+        let children = self.follows_children();
         let found = self.arrivals.as_mut().map(|arrivals| {
             let watched = &self.watched;
-            arrivals.collect(now, self.plan.children, &|pid| watched.values().any(|one| one.target.pid() == pid))
+            arrivals.collect(now, children, &|pid| watched.values().any(|one| one.target.pid() == pid))
         });
-        found.unwrap_or_default().into_iter().for_each(|pid| self.add(pid, hands));
+        found.unwrap_or_default().into_iter().for_each(|pid| self.add(pid, None, hands));
     }
 
-    /// Makes a process a target, unless it is one.
-    fn add(&mut self, pid: ProcessId, hands: &mut dyn Hands) {
+    /// Whether children become known by their start; those of traced targets do by the trace.
+    fn follows_children(&self) -> bool {
+        self.plan.children && self.plan.events.is_none()
+    }
+
+    /// Makes a process a target, unless it is one. A `session` that traces it already is that of its parent.
+    fn add(&mut self, pid: ProcessId, session: Option<Arc<debug::Session>>, hands: &mut dyn Hands) {
         self.came += 1;
         let target = match Target::open(pid) {
             Ok(target) => target,
@@ -213,7 +248,7 @@ impl Session {
             self.seen.retain(|pid, _| ProcDir::open(*pid).is_ok());
         }
         let now = Instant::now();
-        let watched = match Watched::arm(target, &self.plan, now) {
+        let mut watched = match Watched::arm(target, &self.plan, now) {
             Ok(watched) => watched,
             Err(why) => {
                 hands.tell(&Event::Refused { pid, error: None, why: &why }, &Vec::new);
@@ -226,6 +261,22 @@ impl Session {
             let why = format!("waiting for its end: {error}");
             hands.tell(&Event::Refused { pid, error: None, why: &why }, &Vec::new);
             return;
+        }
+        if let Some(events) = &self.plan.events {
+            match session.map_or_else(|| traced::trace(pid, events, &self.desk), Ok) {
+                Ok(session) => watched.session = Some(session),
+                // A child of a target, which its parent's session is about to tell of.
+                Err(LiveError::AlreadyTraced { tracer, .. }) if tracer == std::process::id() => {
+                    self.wait.forget(&watched.target);
+                    self.seen.remove(&pid);
+                    return;
+                }
+                Err(error) => {
+                    self.wait.forget(&watched.target);
+                    hands.tell(&Event::Refused { pid, error: Some(&error), why: "" }, &Vec::new);
+                    return;
+                }
+            }
         }
         hands.tell(&Event::Watching(&watched.target), &Vec::new);
         self.watched.insert(token, watched);
@@ -253,13 +304,60 @@ impl Session {
                 self.over(token, Why::Ended, hands);
                 return;
             }
-            hands.tell(&Event::Fired { target: &watched.target, cause: &cause }, &Vec::new);
+            hands.tell(&Event::Fired { target: &watched.target, cause: &cause, account: None }, &Vec::new);
             let order = watched.order(cause);
-            let done = Done { token, sender: Some(self.finish.clone()), waker: self.wait.waker() };
-            self.under_way += 1;
-            hands.begin(order, done);
+            self.begin(token, order, hands);
         } else if watched.is_spent() {
             self.over(token, Why::Done, hands);
+        }
+    }
+
+    fn begin(&mut self, token: u64, order: Order, hands: &mut dyn Hands) {
+        let done = Done { token, sender: Some(self.finish.clone()), waker: self.wait.waker() };
+        self.under_way += 1;
+        hands.begin(order, done);
+    }
+
+    /// Takes what somebody who traces a target has to say. What has happened goes on when it is dropped here.
+    fn hear(&mut self, report: Report, hands: &mut dyn Hands) {
+        match report {
+            Report::Born(pid, session) => self.add(pid, Some(session), hands),
+            Report::Trouble(pid, why) => {
+                if let Some(watched) = self.watched.values().find(|watched| watched.target.pid() == pid) {
+                    hands.tell(&Event::Trouble { target: &watched.target, why: &why }, &Vec::new);
+                }
+            }
+            Report::Happened(pid, incident) => {
+                // Of two with the same id the older one has ended.
+                let found = self.watched.iter().rev().find(|(_, watched)| watched.target.pid() == pid);
+                if let Some(token) = found.map(|(token, _)| *token) {
+                    self.happened(token, incident, hands);
+                }
+            }
+        }
+    }
+
+    fn happened(&mut self, token: u64, incident: Incident, hands: &mut dyn Hands) {
+        if self.plan.total.is_some_and(|total| self.taken + self.under_way >= total) {
+            return;
+        }
+        let Some(watched) = self.watched.get_mut(&token) else { return };
+        if watched.busy {
+            // The session tells of nothing else while this stands still.
+            watched.waiting = Some(incident);
+            return;
+        }
+        if !watched.takes(&incident, Instant::now(), &self.plan) {
+            return;
+        }
+        let order = watched.order_of(incident);
+        let told = order.grip.as_ref().and_then(|grip| grip.incident.as_ref());
+        let account = told.map(|incident| &incident.account);
+        hands.tell(&Event::Fired { target: &watched.target, cause: &order.cause, account }, &Vec::new);
+        if self.plan.count == 0 {
+            watched.busy = false;
+        } else {
+            self.begin(token, order, hands);
         }
     }
 
@@ -290,6 +388,8 @@ impl Session {
         }
         if watched.target.has_ended() {
             self.over(token, Why::Ended, hands);
+        } else if let Some(incident) = watched.waiting.take() {
+            self.happened(token, incident, hands);
         }
     }
 
@@ -330,6 +430,9 @@ impl Session {
 
     /// Waits for dumps that are under way; those who take them know that it is time to end.
     fn close(&mut self, hands: &mut dyn Hands) {
+        // Nobody is to wait for a dump that is not taken any more, nor to be traced for it.
+        self.reports = crossbeam_channel::never();
+        self.watched.values_mut().for_each(Watched::release);
         while self.under_way > 0 {
             match self.finished.recv() {
                 Ok((token, outcome)) => self.finish(token, outcome, hands),

@@ -73,6 +73,7 @@ impl Hands for Told {
 fn plan(triggers: Vec<Spec>) -> Plan {
     Plan {
         triggers,
+        events: None,
         all_of: false,
         interval: Duration::from_millis(20),
         count: 1,

@@ -1,10 +1,14 @@
 //! One target with its triggers.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
+use effigy_live::debug;
 use effigy_process::Journal;
 
+use super::traced::{Grip, Incident};
 use super::{Line, Order, Outcome, Plan};
 use crate::Target;
 use crate::trigger::{Armed, Cause, Verdict};
@@ -30,6 +34,16 @@ pub(super) struct Watched {
     pub(super) busy: bool,
     /// No dump before.
     earliest: Option<Instant>,
+    /// All numbers were beyond their thresholds at the last look.
+    met: bool,
+    /// Who traces it, if somebody does.
+    pub(super) session: Option<Arc<debug::Session>>,
+    /// What has happened while a dump was under way, and stands still until that is done.
+    pub(super) waiting: Option<Incident>,
+    /// The kind of event that the dump under way is for.
+    happened: Option<&'static str>,
+    /// Kinds of events that rest after a dump.
+    resting: BTreeMap<&'static str, Instant>,
 }
 
 impl fmt::Debug for Watched {
@@ -43,7 +57,19 @@ impl Watched {
         let slot = |armed| Slot { armed, rests_until: None, fired: false };
         let slots: Result<Vec<Slot>, String> =
             plan.triggers.iter().map(|spec| spec.arm(&target, now).map(slot)).collect();
-        Ok(Self { slots: slots?, target, taken: 0, failures: 0, busy: false, earliest: None })
+        Ok(Self {
+            slots: slots?,
+            target,
+            taken: 0,
+            failures: 0,
+            busy: false,
+            earliest: None,
+            met: false,
+            session: None,
+            waiting: None,
+            happened: None,
+            resting: BTreeMap::new(),
+        })
     }
 
     /// Looks with every trigger. All of them look each time: their numbers are wanted, whoever fires.
@@ -61,7 +87,9 @@ impl Watched {
                 causes.push(cause);
             }
         }
-        let enough = if plan.all_of { causes.len() == self.slots.len() } else { !causes.is_empty() };
+        self.met = causes.len() == self.slots.len();
+        // With events, numbers only say when those count.
+        let enough = if plan.all_of { self.met && plan.events.is_none() } else { !causes.is_empty() };
         if !enough || self.earliest.is_some_and(|earliest| now < earliest) {
             return None;
         }
@@ -70,6 +98,24 @@ impl Watched {
         let thread = causes.iter().find_map(|cause| cause.thread);
         let kind = causes.first().map_or("manual", |cause| cause.kind);
         Some(Cause { what: what.join("; "), thread, kind })
+    }
+
+    /// Whether something that has happened is a moment for a dump.
+    pub(super) fn takes(&self, incident: &Incident, now: Instant, plan: &Plan) -> bool {
+        let early = self.earliest.is_some_and(|earliest| now < earliest);
+        let rests = self.resting.get(incident.account.event).is_some_and(|until| now < *until);
+        // What ends it comes once, and never too soon after something else.
+        (self.met || !plan.all_of) && (incident.ends || !(early || rests))
+    }
+
+    /// The dump for something that has happened.
+    pub(super) fn order_of(&mut self, incident: Incident) -> Order {
+        self.busy = true;
+        self.happened = Some(incident.account.event);
+        let account = &incident.account;
+        let cause = Cause { what: account.what.clone(), thread: Some(incident.thread), kind: account.kind };
+        let order = self.order(cause);
+        Order { grip: order.grip.map(|grip| Grip { incident: Some(incident), ..grip }), ..order }
     }
 
     pub(super) fn order(&self, cause: Cause) -> Order {
@@ -81,7 +127,13 @@ impl Watched {
             number: self.taken + 1,
             journal: Journal { trigger: cause.what.clone(), series: rings.map(|ring| ring.series()).collect() },
             cause,
+            grip: self.session.clone().map(|session| Grip { session, incident: None }),
         }
+    }
+
+    /// Ends the trace, if there is one: at once, or with the dump that is under way.
+    pub(super) fn release(&mut self) {
+        (self.waiting, self.session) = (None, None);
     }
 
     /// Goes on after a dump.
@@ -93,6 +145,9 @@ impl Watched {
             Outcome::GivenUp => {}
         }
         self.earliest = Some(now + plan.spacing);
+        if let Some(event) = self.happened.take() {
+            self.resting.insert(event, now + plan.cool_down);
+        }
         for slot in &mut self.slots {
             slot.armed.resume();
             if std::mem::take(&mut slot.fired) {
@@ -104,7 +159,7 @@ impl Watched {
 
     /// Whether nothing can happen any more: each of its thresholds was for one dump, and all were taken.
     pub(super) fn is_spent(&self) -> bool {
-        !self.busy && self.slots.iter().all(|slot| slot.armed.is_spent())
+        !self.busy && self.session.is_none() && self.slots.iter().all(|slot| slot.armed.is_spent())
     }
 
     pub(super) fn line(&self) -> Line {

@@ -1,10 +1,14 @@
 //! The moment that a dump is to be of, when a session holds the target for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use effigy_live::debug::{Held, Member};
 use effigy_live::stop::Tracer;
 use effigy_process::{Fault, ThreadId};
+
+use super::LONGEST_STALL;
 
 /// A target that a session traces.
 #[derive(Debug)]
@@ -12,7 +16,7 @@ pub(crate) enum Moment {
     /// Something has just happened to it.
     Event {
         /// What stands still for it.
-        held: Held,
+        held: Arc<Held>,
         /// The thread that it happened to.
         thread: ThreadId,
         /// The signal, if it was one.
@@ -21,7 +25,6 @@ pub(crate) enum Moment {
         last: bool,
     },
     /// Nothing has happened; it is traced for something else.
-    #[expect(dead_code, reason = "for triggers that look at what the target uses")]
     Any(Member),
 }
 
@@ -83,5 +86,27 @@ impl Moment {
             Self::Event { thread, fault, .. } => Some((*thread, fault.clone())),
             Self::Any(_) => None,
         }
+    }
+}
+
+/// How long something stands still before its dump has begun: what is looked at, and where the dump is to lie, may be on a
+/// dead disk or network. When that is over it goes on. Dropped when the dump has begun, which has limits of its own.
+pub(super) struct Patience {
+    _begun: Option<Sender<()>>,
+}
+
+impl Patience {
+    pub(super) fn begin(moment: &Moment) -> Self {
+        let Moment::Event { held, .. } = moment else { return Self { _begun: None } };
+        let (sender, begun): (_, Receiver<()>) = bounded(0);
+        let held = Arc::clone(held);
+        let wait = move || {
+            if begun.recv_timeout(LONGEST_STALL) == Err(RecvTimeoutError::Timeout) {
+                held.go_on();
+            }
+        };
+        // Without a thread for it, there is none for the dump either.
+        let _ = std::thread::Builder::new().name("patience".into()).spawn(wait);
+        Self { _begun: Some(sender) }
     }
 }

@@ -19,6 +19,10 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) events: EventArgs,
 
+    /// Processes that the program starts, too
+    #[arg(long)]
+    pub(crate) children: bool,
+
     /// Only events whose description holds one of these; "*" stands for anything
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     pub(crate) include: Vec<String>,
@@ -50,7 +54,7 @@ pub(crate) struct RunArgs {
 /// What is waited for.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct EventArgs {
-    /// What to wait for; may be given more than once [default: crash]
+    /// Something that happens to the program; may be given more than once ["run" without any: crash]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "EVENT")]
     pub(crate) on: Vec<OnArg>,
 
@@ -61,10 +65,13 @@ pub(crate) struct EventArgs {
     /// A function that is reached, by its name and that of its file
     #[arg(long, value_name = "[MODULE!]FUNCTION", value_parser = parse_function)]
     pub(crate) at: Vec<Function>,
+}
 
-    /// Processes that the program starts, too
-    #[arg(long)]
-    pub(crate) children: bool,
+impl EventArgs {
+    /// Whether anything was asked for.
+    pub(crate) fn are_given(&self) -> bool {
+        !(self.on.is_empty() && self.signals.is_empty() && self.at.is_empty())
+    }
 }
 
 /// What can be waited for.

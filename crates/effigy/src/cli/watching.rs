@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use effigy_watch::trigger::{Daily, Probe};
 
-use super::{DumpOptions, SelectArgs};
+use super::{DumpOptions, EventArgs, SelectArgs};
 
 /// Arguments of `effigy watch`.
 #[derive(Debug, Args)]
@@ -17,8 +17,8 @@ resident, swap, pss, cgroup-memory (bytes: 500M, 2G), threads, fds, switches, so
 write, net-in, net-out (bytes a second), pressure-cpu, pressure-memory, pressure-io (percent; also with -full, and with
 cgroup- before), file:PATH[:WORD|:/REGEX/] (a relative path is below /proc/PID), prometheus:URL#METRIC.
 
-Without a trigger a dump is taken at once, and with -n more of them, -s seconds apart. The target is never traced but
-while a dump is taken.
+Without a trigger a dump is taken at once, and with -n more of them, -s seconds apart. The target is traced while a dump is
+taken, and all the time for --on, --signal and --at only: debuggers and strace cannot have it then.
 
 Exit codes: 0 every dump was taken; 1 usage; 2 no such target, or it ended before; 7 --within is over; 11 a trigger cannot
 be had of the target; 130 and 143 cancelled; else those of `effigy dump`, of the first dump that failed.")]
@@ -48,6 +48,9 @@ pub(crate) struct WatchArgs {
 
     #[command(flatten)]
     pub(crate) when: TriggerArgs,
+
+    #[command(flatten, next_help_heading = "Triggers for which the target is traced")]
+    pub(crate) events: EventArgs,
 
     #[command(flatten)]
     pub(crate) then: ThenArgs,
@@ -129,15 +132,15 @@ pub(crate) struct TriggerArgs {
     #[arg(long, value_name = "UNIT")]
     pub(crate) follow_unit: Vec<String>,
 
-    /// Text that a line must hold; * stands for any text
+    /// Text that a line, or the description of an event, must hold; * stands for any text
     #[arg(long, value_name = "TEXT")]
     pub(crate) include: Vec<String>,
 
-    /// Text that a line must not hold
+    /// Text that it must not hold
     #[arg(long, value_name = "TEXT")]
     pub(crate) exclude: Vec<String>,
 
-    /// All triggers at the same time, in place of any
+    /// All triggers at the same time, in place of any; of --on, --signal and --at any one, while all numbers hold
     #[arg(long)]
     pub(crate) all_of: bool,
 
@@ -150,8 +153,8 @@ pub(crate) struct TriggerArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What happens then")]
 pub(crate) struct ThenArgs {
-    /// Dumps of each target [default: 1, or as many as thresholds]
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Dumps of each target [default: 1, or as many as thresholds]; 0 to tell of events only
+    #[arg(short = 'n', long, value_name = "N")]
     pub(crate) count: Option<u32>,
 
     /// Dumps in all, after which the watch ends

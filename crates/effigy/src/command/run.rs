@@ -11,16 +11,14 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 
-use effigy_live::debug::{
-    End, Event, LaunchError, Passage, Session, Wants, What, check_breakpoints, end_of, launch, resolve,
-};
+use effigy_live::debug::{End, Event, LaunchError, Passage, Session, What, end_of, launch, resolve};
 use effigy_process::ProcessId;
 
 use super::dump::request;
 use crate::cancel::Cancel;
 use crate::capture::{Moment, Request, capture_at};
-use crate::cli::{OnArg, RunArgs};
-use crate::events::{Filter, Story, wants};
+use crate::cli::RunArgs;
+use crate::events::{Selection, Story, check, wants};
 use crate::exit::Exit;
 use crate::print;
 
@@ -42,12 +40,10 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
             return Exit::Usage;
         }
     };
-    let wants = wants(&args.events);
-    if needs_breakpoints(&wants)
-        && let Err(why) = check_breakpoints()
-    {
-        print::error(&format!("exceptions, panics, functions and libraries need breakpoints: {why}"));
-        return Exit::NotPermitted;
+    let wants = wants(&args.events, args.children);
+    if let Err((exit, text)) = check(&wants) {
+        print::error(&text);
+        return exit;
     }
     let session = match launch(command(args), &passage, wants, Box::new(resolve)) {
         Ok(session) => session,
@@ -68,10 +64,6 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
             Exit::NoTarget
         }
     }
-}
-
-fn needs_breakpoints(wants: &Wants) -> bool {
-    wants.exceptions || wants.panics || wants.libraries || !wants.functions.is_empty()
 }
 
 fn command(args: &RunArgs) -> Command {
@@ -101,7 +93,7 @@ fn not_started(error: &LaunchError, args: &RunArgs) -> Exit {
 struct Watch<'a> {
     args: &'a RunArgs,
     request: Request,
-    filter: Filter,
+    selection: Selection,
     log: Option<File>,
     cancel: Cancel,
 }
@@ -117,7 +109,7 @@ impl<'a> Watch<'a> {
         };
         Ok(Self {
             request: request(&args.options, 1, "Dump by trigger")?,
-            filter: Filter::new(&args.include, &args.exclude),
+            selection: Selection::new(&args.events, &args.include, &args.exclude),
             // Signals are held back; this is for limits of files' sizes.
             cancel: Cancel::listen(None),
             args,
@@ -152,14 +144,15 @@ impl<'a> Watch<'a> {
 
     /// Tells of an event and, if that counts, takes a dump of it. Whether one was taken.
     fn take(&self, event: Event) -> bool {
-        let story = Story::of(&event, &self.args.events.at);
+        let story = self.selection.story(&event);
+        let takes = self.selection.takes(&event, &story);
         let Some(held) = event.held else {
             if matches!(event.what, What::NoBreakpoint(_)) {
                 self.tell(&story);
             }
             return false;
         };
-        if !self.counts(&event.what) || !self.filter.takes(&story.said) {
+        if !takes {
             return false;
         }
         self.tell(&story);
@@ -171,19 +164,8 @@ impl<'a> Watch<'a> {
             triage_comment: format!("{}\n{}", self.request.triage_comment, story.brief()),
             ..self.request.clone()
         };
-        let moment = Moment::Event { held, thread: event.thread, fault: story.fault, last: story.last };
+        let moment = Moment::Event { held: held.into(), thread: event.thread, fault: story.fault, last: story.last };
         self.dump(event.process, &request, &moment)
-    }
-
-    /// Libraries are seen to come and go together.
-    fn counts(&self, what: &What) -> bool {
-        let on = |event| self.args.events.on.contains(&event);
-        match what {
-            What::Libraries { loaded, unloaded } => {
-                on(OnArg::Load) && !loaded.is_empty() || on(OnArg::Unload) && !unloaded.is_empty()
-            }
-            _ => true,
-        }
     }
 
     fn dump(&self, pid: ProcessId, request: &Request, moment: &Moment) -> bool {

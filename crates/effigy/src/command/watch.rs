@@ -14,11 +14,12 @@ use effigy_live::select::Query;
 use effigy_process::ProcessId;
 use effigy_watch::control;
 use effigy_watch::sample::{Metric, Unit};
-use effigy_watch::session::{Awaited, Plan};
+use effigy_watch::session::{Awaited, Events, Plan};
 use effigy_watch::trigger::{Side, Spec};
 use effigy_watch::wildcard::{Filter, Wildcard};
 
 use crate::cli::{TriggerArgs, WatchArgs, parse_size, split_list};
+use crate::events::{self, Selection};
 use crate::exit::Exit;
 use crate::print;
 use crate::procdump::Naming;
@@ -54,6 +55,9 @@ fn prepare(args: &WatchArgs, naming: Option<Arc<Naming>>) -> Result<Watching, (E
     let usage = |text: String| (Exit::Usage, text);
     let (targets, awaited) = targets(args)?;
     let plan = plan(args).map_err(usage)?;
+    if let Some(events) = &plan.events {
+        events::check(&events.wants)?;
+    }
     if args.options.output.as_deref() == Some(std::path::Path::new("-")) {
         return Err(usage("a watch writes files: standard output takes one dump only".into()));
     }
@@ -98,7 +102,63 @@ fn targets(args: &WatchArgs) -> Result<(Vec<ProcessId>, Vec<Awaited>), (Exit, St
 }
 
 fn plan(args: &WatchArgs) -> Result<Plan, String> {
-    let (when, then) = (&args.when, &args.then);
+    let then = &args.then;
+    let mut triggers = triggers(&args.when)?;
+    let events = happenings(args);
+    check_numbers(args, &triggers, events.is_some())?;
+    if triggers.is_empty() && events.is_none() {
+        triggers.push(Spec::Every { period: args.when.hold.unwrap_or(USUAL_TIME), at_once: true });
+    }
+    Ok(Plan {
+        all_of: args.when.all_of,
+        interval: args.when.interval,
+        count: then.count.unwrap_or_else(|| usual_count(&triggers)),
+        triggers,
+        events,
+        total: then.total,
+        spacing: then.spacing,
+        cool_down: then.cool_down,
+        within: then.within,
+        children: args.children,
+        kill: then.kill,
+    })
+}
+
+/// Options that are about something that was not asked for.
+fn check_numbers(args: &WatchArgs, triggers: &[Spec], events: bool) -> Result<(), String> {
+    let when = &args.when;
+    let filtered = !(when.include.is_empty() && when.exclude.is_empty());
+    if filtered && !events && when.follow.is_empty() && when.follow_unit.is_empty() {
+        return Err(
+            "--include and --exclude are about the lines of --follow and --follow-unit, and about events".into()
+        );
+    }
+    if events && triggers.is_empty() && when.hold.is_some() {
+        return Err("--for is about numbers; the time between dumps of events is --spacing".into());
+    }
+    if args.then.count == Some(0) && (!events || !triggers.is_empty() || args.then.kill) {
+        return Err("-n 0 tells of events, and takes no dumps: it goes with --on, --signal and --at only".into());
+    }
+    Ok(())
+}
+
+/// What is waited for that happens to a program.
+fn happenings(args: &WatchArgs) -> Option<Events> {
+    if !args.events.are_given() {
+        return None;
+    }
+    let words =
+        |texts: &[String]| texts.iter().flat_map(|text| split_list(text)).map(str::to_owned).collect::<Vec<_>>();
+    let (include, exclude) = (words(&args.when.include), words(&args.when.exclude));
+    Some(Events {
+        wants: events::wants(&args.events, args.children),
+        judge: Arc::new(Selection::new(&args.events, &include, &exclude)),
+        words: events::words(&args.events),
+    })
+}
+
+/// Numbers and the like that are waited for.
+fn triggers(when: &TriggerArgs) -> Result<Vec<Spec>, String> {
     let mut triggers = thresholds(when)?;
     for text in &when.growth {
         let (metric, values) = number(text, when)?;
@@ -117,28 +177,10 @@ fn plan(args: &WatchArgs) -> Result<Plan, String> {
     triggers.extend(when.daily.iter().map(|daily| Spec::Daily(*daily)));
     let patterns = |texts: &[String]| texts.iter().map(|text| Wildcard::new(text)).collect();
     let filter = Filter { include: patterns(&when.include), exclude: patterns(&when.exclude) };
-    let filtered = !(filter.include.is_empty() && filter.exclude.is_empty());
-    if filtered && when.follow.is_empty() && when.follow_unit.is_empty() {
-        return Err("--include and --exclude are about the lines of --follow and --follow-unit".into());
-    }
     triggers.extend(when.follow.iter().map(|file| Spec::Text { file: file.clone(), filter: filter.clone() }));
     let journals = when.follow_unit.iter().map(|unit| Spec::Journal { unit: unit.clone(), filter: filter.clone() });
     triggers.extend(journals);
-    if triggers.is_empty() {
-        triggers.push(Spec::Every { period: when.hold.unwrap_or(USUAL_TIME), at_once: true });
-    }
-    Ok(Plan {
-        all_of: when.all_of,
-        interval: when.interval,
-        count: then.count.unwrap_or_else(|| usual_count(&triggers)),
-        triggers,
-        total: then.total,
-        spacing: then.spacing,
-        cool_down: then.cool_down,
-        within: then.within,
-        children: args.children,
-        kill: then.kill,
-    })
+    Ok(triggers)
 }
 
 /// One dump, or one for each of a list of thresholds.

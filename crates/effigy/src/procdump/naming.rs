@@ -16,13 +16,14 @@ pub(crate) struct Naming {
 }
 
 impl Naming {
-    /// The file of a dump; one of that name that exists gets a number.
-    pub(crate) fn path(&self, order: &Order) -> PathBuf {
-        self.path_at(order, Zoned::now())
+    /// The file of a dump; one of that name that exists gets a number. `exception` is the number of the signal that it is
+    /// for, 0 for none.
+    pub(crate) fn path(&self, order: &Order, exception: u32) -> PathBuf {
+        self.path_at(order, exception, Zoned::now())
     }
 
-    fn path_at(&self, order: &Order, time: Zoned) -> PathBuf {
-        let parts = NameParts { process: order.name.to_vec(), pid: order.pid.0, exception: 0, time };
+    fn path_at(&self, order: &Order, exception: u32, time: Zoned) -> PathBuf {
+        let parts = NameParts { process: order.name.to_vec(), pid: order.pid.0, exception, time };
         let usual = if self.like_windows {
             parts.fill("PROCESSNAME_YYMMDD_HHMMSS.dmp")
         } else {
@@ -70,10 +71,11 @@ mod tests {
             number: 1,
             cause: Cause { what: String::new(), thread: None, kind: "cpu" },
             journal: Journal::default(),
+            grip: None,
         };
         let time = jiff::civil::date(2026, 11, 21).at(3, 4, 5, 0).to_zoned(jiff::tz::TimeZone::UTC).unwrap();
         let naming = Naming { like_windows, place: place.map(PathBuf::from) };
-        naming.path_at(&order, time).to_str().unwrap().to_owned()
+        naming.path_at(&order, 11, time).to_str().unwrap().to_owned()
     }
 
     #[test]
@@ -82,6 +84,7 @@ mod tests {
         assert_eq!(named(false, None), "my_app_cpu_261121_030405.42");
         assert_eq!(named(true, Some("/nowhere/")), "/nowhere/my_app_261121_030405.dmp");
         assert_eq!(named(true, Some("/x/a_PID")), "/x/a_42.dmp");
+        assert_eq!(named(true, Some("/x/a_EXCEPTIONCODE.dmp")), "/x/a_0000000B.dmp");
         assert_eq!(named(false, Some("/x/core")), "/x/core.42");
     }
 }

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use super::counters;
+use super::happenings::Happenings;
 
 /// What `-?` prints.
 pub(super) const HELP: &str = "\
 usage: procdump [options] [-w] NAME|PID [FILE|FOLDER]
+       procdump [options] -x FOLDER PROGRAM [ARGUMENTS]
        procdump -cancel PID|NAME
 
  -mm -ma -mp -mt -mc MASK   mini, full, miniplus, triage, custom: minidumps; without any, a full ELF core
@@ -19,10 +21,17 @@ usage: procdump [options] [-w] NAME|PID [FILE|FOLDER]
  -tc -fc N                  threads, file descriptors
  -h                         no thread has run for 5 seconds
  -pf MS                     time between two looks (1000)
+ -e [1 [-b]]                a signal that is about to kill; with 1 each exception: signals of faults, C++ exceptions and
+                            Rust panics too, whether or not the program handles them; with -b SIGTRAP too
+ -sig N[,N]                 signals, whether or not the program handles them
+ -t                         the end of the process
+ -ld -ud -ct -et            a library loaded, unloaded; a thread that begins, that ends
+ -f -fx TEXT[,TEXT]         only events that hold, or do not hold, a text (* for anything); -f \"\" lists them, without dumps
  -r [1..5] [-a]             from a clone; skip when there would be an outage
  -at SECONDS                give a dump up after so long
  -dc TEXT  -o  -k           comment; overwrite; kill the process after its dump
  -w                         wait for the process to start
+ -x FOLDER PROGRAM …        start a program, and be there from its first instruction on; dumps go into the folder
  -pgid                      the id is that of a process group: all of it";
 
 /// What was asked for.
@@ -37,7 +46,9 @@ pub(super) enum Asked {
 /// A command line in other words.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Translation {
-    /// What follows behind `effigy watch`.
+    /// A program is to be started (`effigy run`), in place of one that runs (`effigy watch`).
+    pub(super) launches: bool,
+    /// What follows behind the name of the command.
     pub(super) words: Vec<String>,
     /// Where dumps go, as ProcDump's line has it.
     pub(super) place: Option<PathBuf>,
@@ -58,6 +69,11 @@ struct Gathered {
     cancel: bool,
     avoid: bool,
     reflect: bool,
+    happenings: Happenings,
+    /// Folder, program and arguments of `-x`.
+    launch: Option<(String, Vec<String>)>,
+    /// Names of options that were given.
+    used: Vec<String>,
     /// Target, then file or folder.
     plain: Vec<String>,
 }
@@ -66,7 +82,7 @@ struct Gathered {
 type Entry = (&'static str, fn(&mut Gathered, &mut Words<'_>) -> Result<(), String>);
 
 /// Both tables. Names are the same in upper and lower case, as on Windows.
-static OPTIONS: [Entry; 33] = [
+static OPTIONS: [Entry; 47] = [
     ("mm", |all, _| all.kind("mini")),
     ("ma", |all, _| all.kind("full")),
     ("mp", |all, _| all.kind("miniplus")),
@@ -89,6 +105,24 @@ static OPTIONS: [Entry; 33] = [
     ("fc", |all, words| all.count("fds", words)),
     ("h", |all, _| all.say("--hang=5s")),
     ("pf", |all, words| all.number("--interval", words, "ms")),
+    ("e", Gathered::exceptions),
+    ("b", |all, _| {
+        all.happenings.refine(true);
+        Ok(())
+    }),
+    ("g", |all, _| {
+        all.happenings.refine(false);
+        Ok(())
+    }),
+    ("ld", |all, _| all.happening("load")),
+    ("ud", |all, _| all.happening("unload")),
+    ("ct", |all, _| all.happening("thread-start")),
+    ("et", |all, _| all.happening("thread-exit")),
+    ("t", |all, _| all.happening("exit")),
+    ("sig", |all, words| all.happenings.signals(words)),
+    ("f", |all, words| all.happenings.filter(false, words)),
+    ("fx", |all, words| all.happenings.filter(true, words)),
+    ("x", Gathered::launch),
     ("r", Gathered::reflect),
     ("a", |all, _| {
         all.avoid = true;
@@ -115,6 +149,16 @@ static OPTIONS: [Entry; 33] = [
     ("64", |_, _| Ok(())),
     ("md", |_, _| Err("-md: no callback library is loaded; choose memory with -mc MASK or -mp".into())),
     ("wer", |_, _| Err("-wer: there is no queue of error reports; give a folder to write to".into())),
+    ("l", |_, _| {
+        Err("-l: what OutputDebugString is for, programs here write into a log or to standard error; `effigy watch \
+             --follow FILE --include TEXT` waits for text in a file"
+            .into())
+    }),
+    ("i", |_, _| {
+        Err("-i: effigy does not install itself as the system's handler of crashes. `procdump -e -w NAME` and `effigy run` \
+             are there when a program crashes, and the commands that read take the cores that the kernel writes"
+            .into())
+    }),
     ("log", |_, _| Err("-log: `effigy watch --json` writes what happens, one object a line".into())),
 ];
 
@@ -132,17 +176,23 @@ static REFUSED: [(&str, &str); 7] = [
     ("pcl", "`effigy watch --below prometheus:URL#METRIC=THRESHOLD` watches a metric that the program publishes"),
 ];
 
+/// What `effigy run` does not do: numbers, and processes that run already.
+const NOT_LAUNCHED: [&str; 16] =
+    ["c", "cl", "u", "m", "ml", "p", "pl", "tc", "fc", "h", "pf", "s", "k", "w", "pgid", "cancel"];
+/// Triggers that are numbers.
+const NUMBERS: [&str; 9] = ["c", "cl", "m", "ml", "p", "pl", "tc", "fc", "h"];
+
 /// The words that are left.
-struct Words<'a>(std::iter::Peekable<std::slice::Iter<'a, &'a str>>);
+pub(super) struct Words<'a>(std::iter::Peekable<std::slice::Iter<'a, &'a str>>);
 
 impl<'a> Words<'a> {
-    fn next_word(&mut self) -> Result<&'a str, String> {
+    pub(super) fn next_word(&mut self) -> Result<&'a str, String> {
         self.0.next().copied().ok_or_else(|| "something must follow".to_owned())
     }
 }
 
-/// Takes a command line apart.
-pub(super) fn parse(words: &[&str]) -> Result<Asked, String> {
+/// Takes a command line apart. `can_break` tells whether functions can be watched here, as C++ exceptions need it.
+pub(super) fn parse(words: &[&str], can_break: &dyn Fn() -> Result<(), String>) -> Result<Asked, String> {
     let mut all = Gathered::default();
     let mut words = Words(words.iter().peekable());
     while let Some(word) = words.0.next() {
@@ -155,6 +205,7 @@ pub(super) fn parse(words: &[&str]) -> Result<Asked, String> {
             continue;
         };
         let name = name.to_ascii_lowercase();
+        all.used.push(name.clone());
         match OPTIONS.iter().find(|(known, _)| *known == name) {
             Some((_, take)) => take(&mut all, &mut words).map_err(|why| with_name(&name, why))?,
             None => {
@@ -166,7 +217,7 @@ pub(super) fn parse(words: &[&str]) -> Result<Asked, String> {
             }
         }
     }
-    all.finish().map(Asked::Translated)
+    all.finish(can_break).map(Asked::Translated)
 }
 
 fn with_name(name: &str, why: String) -> String {
@@ -227,6 +278,7 @@ impl Gathered {
         let name = words.next_word()?;
         if name.bytes().all(|byte| byte.is_ascii_digit()) {
             self.plain.insert(0, name.to_owned());
+            self.used.pop();
             return Ok(());
         }
         let threshold = words.next_word()?;
@@ -239,24 +291,63 @@ impl Gathered {
         self.say(&format!("--above={metric}={count}"))
     }
 
-    /// `-r`, or `-r N`: a number that is the last word is the process.
+    /// `-r`, or `-r N`
     fn reflect(&mut self, words: &mut Words<'_>) -> Result<(), String> {
         self.reflect = true;
         self.say("--reflect")?;
-        let clones = words.0.peek().and_then(|word| word.parse::<u8>().ok()).filter(|clones| (1..=5).contains(clones));
-        let is_last = words.0.len() <= 1;
-        if let Some(clones) = clones.filter(|_| !is_last || !self.plain.is_empty()) {
-            words.0.next();
-            self.say(&format!("--clones={clones}"))?;
+        match self.own_number(words, 1..=5) {
+            Some(clones) => self.say(&format!("--clones={clones}")),
+            None => Ok(()),
         }
+    }
+
+    /// `-e`, or `-e 1`
+    fn exceptions(&mut self, words: &mut Words<'_>) -> Result<(), String> {
+        let first_chance = self.own_number(words, 1..=1).is_some();
+        self.happenings.exception(first_chance);
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Translation, String> {
-        if self.avoid && !self.reflect {
-            return Err("-a goes with -r".into());
+    /// A number that follows an option and may be left out: one that is the last word is the process.
+    fn own_number(&self, words: &mut Words<'_>, range: std::ops::RangeInclusive<u8>) -> Option<u8> {
+        let number = words.0.peek().and_then(|word| word.parse::<u8>().ok()).filter(|number| range.contains(number))?;
+        let is_last = words.0.len() <= 1;
+        if is_last && self.plain.is_empty() {
+            return None;
         }
+        words.0.next();
+        Some(number)
+    }
+
+    fn happening(&mut self, event: &'static str) -> Result<(), String> {
+        self.happenings.on(event);
+        Ok(())
+    }
+
+    /// `-x FOLDER PROGRAM [ARGUMENTS]`, to the end of the line
+    fn launch(&mut self, words: &mut Words<'_>) -> Result<(), String> {
+        let folder = words.next_word()?.to_owned();
+        let program: Vec<String> = words.0.by_ref().map(|word| (*word).to_owned()).collect();
+        if program.is_empty() {
+            return Err("a folder and a program must follow".into());
+        }
+        self.launch = Some((folder, program));
+        Ok(())
+    }
+
+    fn uses(&self, names: &[&str]) -> Option<&String> {
+        self.used.iter().find(|used| names.contains(&used.as_str()))
+    }
+
+    fn finish(mut self, can_break: &dyn Fn() -> Result<(), String>) -> Result<Translation, String> {
+        self.check()?;
         let mut plain = std::mem::take(&mut self.plain).into_iter();
+        if let Some((folder, program)) = self.launch.take() {
+            if let Some(more) = plain.next() {
+                return Err(format!("{more}: with -x the folder and the program follow behind it, and no process"));
+            }
+            return self.launched(folder, program, can_break);
+        }
         let target = plain.next().ok_or("which process? Give its name or its id")?;
         self.translation.place = plain.next().map(PathBuf::from);
         if let Some(more) = plain.next() {
@@ -267,10 +358,8 @@ impl Gathered {
             return Ok(Translation { words, ..Translation::default() });
         }
         self.add_processor()?;
-        if !self.translation.like_windows {
-            self.say("--kind=full")?;
-            self.say("--format=core")?;
-        }
+        self.add_happenings(can_break)?;
+        self.add_kind()?;
         if self.group {
             self.say(&format!("--group={target}"))?;
             self.say("--all")?;
@@ -279,6 +368,79 @@ impl Gathered {
             self.translation.words.push(target);
         }
         Ok(self.translation)
+    }
+
+    /// What goes together.
+    fn check(&self) -> Result<(), String> {
+        if self.avoid && !self.reflect {
+            return Err("-a goes with -r".into());
+        }
+        if self.one_core && self.processor.is_empty() {
+            return Err(match (self.used.len(), self.plain.is_empty()) {
+                (1, true) => {
+                    "-u alone: there is nothing to uninstall, as effigy does not install itself as the system's \
+                              handler of crashes"
+                        .into()
+                }
+                _ => "-u goes with -c or -cl".into(),
+            });
+        }
+        if self.happenings.are_told_only() && self.uses(&["n"]).is_some() {
+            return Err("-f \"\" lists without dumps, and -n is a number of dumps".into());
+        }
+        Ok(())
+    }
+
+    /// A program that is started.
+    fn launched(
+        mut self,
+        folder: String,
+        program: Vec<String>,
+        can_break: &dyn Fn() -> Result<(), String>,
+    ) -> Result<Translation, String> {
+        if let Some(name) = self.uses(&NOT_LAUNCHED) {
+            return Err(format!(
+                "-{name} does not go with -x, which starts a program and waits for what happens to it; start it yourself, \
+                 after `procdump -{name} … -w NAME`"
+            ));
+        }
+        if !self.happenings.are_given() {
+            self.happenings.exception(false);
+            self.translation.notes.push("-x without a trigger waits for a crash (-e)".to_owned());
+        }
+        self.add_happenings(can_break)?;
+        self.add_kind()?;
+        self.say(&format!("--output={folder}"))?;
+        self.say("--")?;
+        self.translation.words.extend(program);
+        self.translation.place = Some(folder.into());
+        self.translation.launches = true;
+        Ok(self.translation)
+    }
+
+    /// A full core, unless a kind was asked for.
+    fn add_kind(&mut self) -> Result<(), String> {
+        if !self.translation.like_windows {
+            self.say("--kind=full")?;
+            self.say("--format=core")?;
+        }
+        Ok(())
+    }
+
+    fn add_happenings(&mut self, can_break: &dyn Fn() -> Result<(), String>) -> Result<(), String> {
+        let (words, notes) = self.happenings.words(can_break)?;
+        self.translation.words.extend(words);
+        self.translation.notes.extend(notes);
+        if self.happenings.are_given() && self.uses(&NUMBERS).is_none() {
+            // Without a threshold that could hold for a time, it is the time between dumps.
+            for word in self.translation.words.iter_mut().filter(|word| *word == "--for") {
+                "--spacing".clone_into(word);
+            }
+            if self.uses(&["pf"]).is_some() {
+                self.translation.notes.push("-pf changes nothing: there is no number to look at".to_owned());
+            }
+        }
+        Ok(())
     }
 
     /// Percent of the machine as on Windows; more than 100 of it is of one core, as on Linux.
@@ -296,74 +458,4 @@ impl Gathered {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn translated(line: &str) -> Translation {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match parse(&words) {
-            Ok(Asked::Translated(translation)) => translation,
-            other => panic!("{line}: {other:?}"),
-        }
-    }
-
-    fn words(line: &str) -> String {
-        translated(line).words.join(" ")
-    }
-
-    #[test]
-    fn lines_that_people_know() {
-        for (line, expected) in [
-            ("-ma -c 80 -s 5 -n 3 -u w3wp", "--kind=full --for 5s -n 3 --above=core=80 -- w3wp"),
-            ("-mp -r -a notepad", "--kind=miniplus --reflect --avoid-outage -- notepad"),
-            ("-c 65 -cl 5 -n 2 1234", "-n 2 --above=cpu=65 --below=cpu=5 --kind=full --format=core -- 1234"),
-            ("-m 100,200 1234", "--above=private=100M,200M --kind=full --format=core -- 1234"),
-            (
-                "-M 100 -tc 50 -fc 60 -pf 500 x",
-                "--above=private=100M --above=threads=50 --above=fds=60 --interval 500ms --kind=full --format=core -- x",
-            ),
-            ("-w launchd", "--wait --kind=full --format=core -- launchd"),
-            ("-pgid 500", "--kind=full --format=core --group=500 --all"),
-            (
-                "-mm -ma -r 3 -at 30 -k -o x",
-                "--kind=mini --kind=full --reflect --clones=3 --timeout 30 --kill --overwrite -- x",
-            ),
-            ("-cancel 77", "--cancel -- 77"),
-            ("-p 1234", "--kind=full --format=core -- 1234"),
-            ("-mt -h x", "--kind=triage --hang=5s -- x"),
-        ] {
-            assert_eq!(words(line), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn places_and_clones() {
-        assert_eq!(translated("-ma x /dumps").place, Some("/dumps".into()));
-        assert_eq!(words("-ma -r 5"), "--kind=full --reflect -- 5");
-        assert_eq!(words("-ma x -r 5"), "--kind=full --reflect --clones=5 -- x");
-        assert!(translated("-c 250 x").notes[0].contains("one core"));
-        assert!(translated("-mc 1 x").notes[0].contains("MINIDUMP_TYPE"));
-    }
-
-    #[test]
-    fn what_is_refused() {
-        for line in [
-            "",
-            "-ma",
-            "-c x y",
-            "-c",
-            "-a x",
-            "-zz x",
-            "-wer x",
-            "-restrack x",
-            "-md a.dll x",
-            "x y z",
-            "-p \\X(a)\\b 5 x",
-            "-mc zz x",
-            "-pc a 5 x",
-        ] {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            assert!(parse(&words).is_err(), "{line}");
-        }
-    }
-}
+mod tests;

@@ -26,8 +26,8 @@ impl ProcdumpTeller {
             "effigy {} - process dump utility, with the options of ProcDump\n",
             env!("CARGO_PKG_VERSION")
         ));
-        for trigger in &plan.triggers {
-            row("Trigger", &trigger.describe(plan.interval));
+        for words in plan.describe() {
+            row("Trigger", &words);
         }
         row("Polling interval (ms)", &plan.interval.as_millis().to_string());
         row("Number of dumps", &plan.count.to_string());
@@ -74,9 +74,15 @@ impl Teller for ProcdumpTeller {
                 let why = error.map_or_else(|| (*why).to_owned(), |error| print::chain(error));
                 stamped(&format!("Process {pid} is not monitored: {}", print::safe(why.as_bytes())));
             }
-            News::Session(Event::Fired { cause, .. }) => {
-                stamped(&format!("Trigger: {}", print::safe(cause.what.as_bytes())));
+            News::Session(Event::Fired { cause, account, .. }) => {
+                let what = match account.map(|account| account.event) {
+                    Some("crash") => "Unhandled",
+                    Some("signal" | "exception" | "panic") => "Exception",
+                    _ => "Trigger",
+                };
+                stamped(&format!("{what}: {}", print::safe(cause.what.as_bytes())));
             }
+            News::Session(Event::Trouble { why, .. }) => stamped(&print::safe(why.as_bytes())),
             News::Session(Event::Over(ending)) => over(ending),
             News::Dumping(order, path) => {
                 let path = path.map(|path| print::safe(path.as_os_str().as_encoded_bytes())).unwrap_or_default();

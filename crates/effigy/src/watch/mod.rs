@@ -11,7 +11,7 @@ use std::sync::Arc;
 use effigy_process::ProcessId;
 use effigy_watch::session::{Awaited, Event, Line, Order, Over, Plan, Reason, Session, Why};
 
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, NoJobControl};
 use crate::exit::Exit;
 use crate::print;
 use crate::report::Report;
@@ -58,6 +58,12 @@ pub(crate) trait Teller: Send + Sync {
 pub(crate) fn watch(watching: Watching, teller: &Arc<dyn Teller>) -> Exit {
     let Watching { plan, targets, awaited, errand } = watching;
     let cancel = Cancel::listen(None);
+    // Who traces a target must neither be stopped nor wait for a terminal: the target would wait too.
+    let traces = plan.events.is_some();
+    if traces {
+        NoJobControl::hold_for_good();
+    }
+    let background = traces.then(print::Background::begin);
     let outcome = Session::new(plan.clone()).and_then(|mut session| {
         // Without being woken, a signal is noticed a second later.
         let _ = session.waker().descriptor().and_then(|descriptor| cancel.wake(&descriptor));
@@ -68,18 +74,25 @@ pub(crate) fn watch(watching: Watching, teller: &Arc<dyn Teller>) -> Exit {
         let over = session.run(&targets, awaited.clone(), &mut pool)?;
         Ok((over, pool.finish()))
     });
-    match outcome {
+    let exit = match outcome {
         Ok((over, (dumps, refused))) => {
             teller.tell(&plan, &News::Over(&over));
             let open = awaited.iter().any(|awaited| awaited.all);
-            let counts = |pid: ProcessId| !open && (!plan.children || targets.contains(&pid) || targets.is_empty());
+            // Where nothing is to be dumped, an end is no failure.
+            let counts = |pid: ProcessId| {
+                !open && plan.count > 0 && (!plan.children || targets.contains(&pid) || targets.is_empty())
+            };
             exit(&over, dumps, if open { Exit::Done } else { refused }, counts, &cancel)
         }
         Err(error) => {
             print::error(&format!("watching: {error}"));
             Exit::Output
         }
+    };
+    if let Some(background) = background {
+        background.finish(cancel.signal().is_some());
     }
+    exit
 }
 
 /// How it all went. `counts` tells of targets whose early end is a failure.

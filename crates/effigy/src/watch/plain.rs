@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use effigy_process::ProcessId;
 use effigy_watch::session::{Ending, Event, Line, Over, Plan, Reason, Why};
@@ -21,35 +21,58 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 pub(crate) struct PlainTeller {
     /// Dumps of each target.
     count: u32,
-    live: Option<(MultiProgress, Mutex<BTreeMap<ProcessId, ProgressBar>>)>,
+    live: Option<Live>,
+}
+
+/// Lines that change.
+#[derive(Clone)]
+struct Live {
+    all: MultiProgress,
+    bars: Arc<Mutex<BTreeMap<ProcessId, ProgressBar>>>,
+}
+
+impl Live {
+    fn set(&self, pid: ProcessId, text: String) {
+        let mut bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
+        let bar = bars.entry(pid).or_insert_with(|| {
+            let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+            self.all.add(ProgressBar::new(0).with_style(style))
+        });
+        bar.set_message(text);
+    }
+
+    fn remove(&self, pid: ProcessId) {
+        let bar = self.bars.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
+        bar.iter().for_each(ProgressBar::finish_and_clear);
+    }
 }
 
 impl PlainTeller {
     pub(crate) fn new(plan: &Plan) -> Self {
         let live = std::io::stderr()
             .is_terminal()
-            .then(|| (MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), Mutex::new(BTreeMap::new())));
+            .then(|| Live { all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), bars: Arc::default() });
         Self { count: plan.count, live }
     }
 
     /// Prints while the live lines make room.
-    fn print(&self, print: impl FnOnce()) {
-        match &self.live {
-            Some((lines, _)) => lines.suspend(print),
-            None => print(),
+    fn print(&self, print: impl FnOnce() + Send + 'static) {
+        match self.live.clone() {
+            Some(live) => print::later(move || live.all.suspend(print)),
+            None => print::later(print),
         }
     }
 
     fn note(&self, text: &str) {
-        self.print(|| print::note(&format!("effigy: {text}")));
+        let text = format!("effigy: {text}");
+        self.print(move || print::note_now(&text));
     }
 
     fn over(&self, ending: &Ending) {
         let who = who(&ending.name, ending.pid);
-        if let Some((_, bars)) = &self.live
-            && let Some(bar) = bars.lock().unwrap_or_else(PoisonError::into_inner).remove(&ending.pid)
-        {
-            bar.finish_and_clear();
+        if let Some(live) = self.live.clone() {
+            let pid = ending.pid;
+            print::later(move || live.remove(pid));
         }
         let taken = format!("{} of {} dumps taken", ending.taken, self.count);
         match ending.why {
@@ -72,24 +95,28 @@ impl Teller for PlainTeller {
         match news {
             News::Session(Event::Waiting { manner }) => self.note(&format!("waiting: {manner}")),
             News::Session(Event::Watching(target)) => {
-                let triggers: Vec<String> = plan
-                    .triggers
-                    .iter()
-                    .map(|trigger| print::safe(trigger.describe(plan.interval).as_bytes()))
-                    .collect();
+                let triggers: Vec<String> = plan.describe().iter().map(|words| print::safe(words.as_bytes())).collect();
+                let traced = if plan.events.is_some() { "; it is traced for that (ptrace)" } else { "" };
                 let glue = if plan.all_of { " and " } else { ", or " };
-                self.note(&format!("watching {}: {}", who(target.name(), target.pid()), triggers.join(glue)));
+                let triggers = triggers.join(glue);
+                self.note(&format!("watching {}: {triggers}{traced}", who(target.name(), target.pid())));
             }
             News::Session(Event::Refused { pid, error, why }) => {
                 let why = error.map_or_else(|| print::safe(why.as_bytes()), |error| print::chain(error));
                 self.note(&format!("process {pid} is not watched: {why}"));
             }
-            News::Session(Event::Fired { target, cause }) => {
+            News::Session(Event::Fired { target, cause, .. }) => {
                 self.note(&format!("{}: {}", who(target.name(), target.pid()), print::safe(cause.what.as_bytes())));
+            }
+            News::Session(Event::Trouble { target, why }) => {
+                self.note(&format!("{}: {}", who(target.name(), target.pid()), print::safe(why.as_bytes())));
             }
             News::Session(Event::Over(ending)) => self.over(ending),
             News::Session(Event::Looked) | News::Dumping(..) => {}
-            News::Dumped(_, report) => self.print(|| print::line(&report.text())),
+            News::Dumped(_, report) => {
+                let text = report.text();
+                self.print(move || print::line_now(&text));
+            }
             News::NotDumped(order, why) => self.note(&format!("no dump of {}: {why}", who(&order.name, order.pid))),
             News::Over(Over { reason: Reason::TimedOut, .. }) => self.note("the time of this watch is over (--within)"),
             News::Over(_) => {}
@@ -97,15 +124,10 @@ impl Teller for PlainTeller {
     }
 
     fn show(&self, lines: &dyn Fn() -> Vec<Line>) {
-        let Some((all, bars)) = &self.live else { return };
-        let mut bars = bars.lock().unwrap_or_else(PoisonError::into_inner);
-        for line in lines().into_iter().take(MOST_LINES) {
-            let bar = bars.entry(line.pid).or_insert_with(|| {
-                let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-                all.add(ProgressBar::new(0).with_style(style))
-            });
-            bar.set_message(self.line(&line));
-        }
+        let Some(live) = self.live.clone() else { return };
+        let lines = lines().into_iter().take(MOST_LINES).map(|line| (line.pid, self.line(&line)));
+        let lines: Vec<_> = lines.collect();
+        print::later(move || lines.into_iter().for_each(|(pid, text)| live.set(pid, text)));
     }
 }
 

@@ -6,21 +6,24 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use effigy_live::debug::Session;
 use effigy_live::procfs::{ProcDir, Stat};
 use effigy_process::ProcessId;
 use effigy_watch::journal;
-use effigy_watch::session::{Done, Event, Hands, Line, Order, Outcome, Plan};
+use effigy_watch::session::{Done, Event, Grip, Hands, Incident, Line, Order, Outcome, Plan};
 use effigy_watch::shell::{self, Terms};
 
 use super::{News, Teller};
 use crate::cancel::Cancel;
-use crate::capture::{Failure, OutputPlace, Request, capture};
+use crate::capture::{Failure, Moment, OutputPlace, Request, capture_at};
 use crate::exit::Exit;
 use crate::print;
 use crate::procdump::Naming;
 
 /// Dumps at a time. Each may keep a processor and the disk busy.
 const AT_A_TIME: usize = 8;
+/// Dumps of moments at a time, besides those: somebody stands still for each. Further ones take their turns.
+const MOMENTS_AT_A_TIME: usize = 32;
 
 /// How a dump is taken, and what is done before and after.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub(super) struct Pool {
     jobs: Sender<(Order, Done)>,
     waiting: Receiver<(Order, Done)>,
     threads: Vec<JoinHandle<()>>,
+    /// Those that take one dump each.
+    moments: Vec<JoinHandle<()>>,
     /// Whether a process that was asked for could not be watched.
     refused: Exit,
 }
@@ -68,14 +73,14 @@ impl Pool {
             under_way: Mutex::new(BTreeMap::new()),
             worst: Mutex::new(Exit::Done),
         };
-        Self { shared: Arc::new(shared), jobs, waiting, threads: Vec::new(), refused: Exit::Done }
+        Self { shared: Arc::new(shared), jobs, waiting, threads: Vec::new(), moments: Vec::new(), refused: Exit::Done }
     }
 
     /// Waits for the threads, and tells how the dumps and the targets went.
     pub(super) fn finish(self) -> (Exit, Exit) {
-        let Self { shared, jobs, waiting, threads, refused } = self;
+        let Self { shared, jobs, waiting, threads, moments, refused } = self;
         drop((jobs, waiting));
-        for thread in threads {
+        for thread in threads.into_iter().chain(moments) {
             // A thread that has panicked has told so by its dump's failure.
             let _ = thread.join();
         }
@@ -96,9 +101,18 @@ impl Hands for Pool {
             under_way.insert(order.pid, part);
             under_way.len()
         };
+        self.moments.retain(|thread| !thread.is_finished());
+        let waits = order.grip.as_ref().is_some_and(|grip| grip.incident.is_some());
+        if waits && self.moments.len() < MOMENTS_AT_A_TIME {
+            let shared = Arc::clone(&self.shared);
+            // Without a thread, the order is dropped: whoever stands still goes on, and the dump has failed.
+            self.moments
+                .extend(std::thread::Builder::new().name("moment".into()).spawn(move || shared.take(order, done)));
+            return;
+        }
         if busy > self.threads.len() && self.threads.len() < AT_A_TIME {
             let (shared, waiting) = (Arc::clone(&self.shared), self.waiting.clone());
-            let work = move || waiting.iter().for_each(|(order, done)| shared.take(&order, done));
+            let work = move || waiting.iter().for_each(|(order, done)| shared.take(order, done));
             // Without a further thread, the others take their turns; without any, this dump fails and says so.
             self.threads.extend(std::thread::Builder::new().name("dump".into()).spawn(work));
         }
@@ -134,13 +148,14 @@ impl Hands for Pool {
 
 impl Shared {
     /// Takes one dump.
-    fn take(&self, order: &Order, done: Done) {
+    fn take(&self, mut order: Order, done: Done) {
         let asked = lock(&self.under_way).get(&order.pid).cloned().unwrap_or_else(|| self.cancel.clone());
         let cancel = asked.within(self.errand.timeout);
-        let outcome = match self.attempt(order, &cancel) {
+        let occasion = order.grip.take().map(|grip| Occasion::new(order.pid, grip));
+        let outcome = match self.attempt(&order, occasion.as_ref(), &cancel) {
             Ok(()) => Outcome::Taken,
             Err(failure) => {
-                self.teller.tell(&self.plan, &News::NotDumped(order, &print::chain(&failure)));
+                self.teller.tell(&self.plan, &News::NotDumped(&order, &print::chain(&failure)));
                 // That a target has ended is seen by the session, which knows whether that matters.
                 if Exit::from(&failure) != Exit::NoTarget {
                     self.note(Exit::from(&failure));
@@ -148,17 +163,20 @@ impl Shared {
                 if matches!(failure, Failure::Cancelled { .. }) { Outcome::GivenUp } else { Outcome::Failed }
             }
         };
+        // First of all the target goes on, and is traced no longer if that was the last.
+        drop(occasion);
         lock(&self.under_way).remove(&order.pid);
         done.tell(outcome);
     }
 
-    fn attempt(&self, order: &Order, cancel: &Cancel) -> Result<(), Failure> {
+    fn attempt(&self, order: &Order, occasion: Option<&Occasion>, cancel: &Cancel) -> Result<(), Failure> {
         cancel.check()?;
         // It may have waited for its turn, and its id may be another process's by now.
         if started(order.pid) != Some(order.started) {
             return Err(Failure::Ended(order.pid));
         }
-        let path = self.errand.naming.as_ref().map(|naming| naming.path(order));
+        let exception = occasion.map_or(0, |occasion| occasion.exception);
+        let path = self.errand.naming.as_ref().map(|naming| naming.path(order, exception));
         self.teller.tell(&self.plan, &News::Dumping(order, path.as_deref()));
         let variables = |dump: &str| {
             vec![
@@ -173,10 +191,14 @@ impl Shared {
         request.comment = format!("{}\n{}", request.comment, journal::text(&order.journal));
         request.journal = Some(order.journal.clone());
         request.selected = order.cause.thread;
+        if let Some(brief) = occasion.and_then(|occasion| occasion.brief.as_ref()) {
+            request.triage_comment = format!("{}\n{brief}", request.triage_comment);
+        }
         if path.is_some() {
             request.output = OutputPlace::Path(path);
         }
-        for report in &capture(order.pid, &request, cancel)? {
+        let moment = occasion.map(|occasion| &occasion.moment);
+        for report in &capture_at(order.pid, &request, cancel, moment)? {
             self.teller.tell(&self.plan, &News::Dumped(order, report));
             if report.is_partial() {
                 self.note(Exit::Partial);
@@ -198,6 +220,30 @@ impl Shared {
     fn note(&self, exit: Exit) {
         let mut worst = lock(&self.worst);
         *worst = worst.and(exit);
+    }
+}
+
+/// What a dump of a traced target is taken through. Dropped, what stands still for it goes on.
+struct Occasion {
+    moment: Moment,
+    /// The signal's number.
+    exception: u32,
+    /// What has happened, without words of the program's own.
+    brief: Option<String>,
+    /// Who traces it; the last of it to be dropped.
+    _session: Arc<Session>,
+}
+
+impl Occasion {
+    fn new(pid: ProcessId, grip: Grip) -> Self {
+        let Grip { session, incident } = grip;
+        let Some(Incident { thread, account, held, .. }) = incident else {
+            let moment = Moment::Any(session.member(pid));
+            return Self { moment, exception: 0, brief: None, _session: session };
+        };
+        let exception = account.fault.as_ref().map_or(0, |fault| fault.kind.numbers().0);
+        let moment = Moment::Event { held: held.into(), thread, fault: account.fault, last: account.last };
+        Self { moment, exception, brief: Some(account.brief), _session: session }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use bstr::{BStr, ByteSlice};
-use effigy_process::{Journal, ProcessId};
+use effigy_process::{Fault, Journal, ProcessId};
 use effigy_watch::session::{Event, Order, Over, Plan, Reason, Why};
 use serde::Serialize;
 
@@ -26,14 +26,52 @@ struct Entry<'a> {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum What<'a> {
-    Waiting { manner: &'a str },
-    Watching { target: Who, triggers: Vec<String>, all_of: bool },
-    Refused { pid: u32, why: String },
-    Trigger { target: Who, cause: &'a str, thread: Option<u32> },
-    Dump { target: Who, number: u32, journal: &'a Journal, dump: &'a Report },
-    Failed { target: Who, number: u32, why: &'a str },
-    Over { target: Who, dumps: u32, why: &'static str },
-    End { reason: &'static str, dumps: u32 },
+    Waiting {
+        manner: &'a str,
+    },
+    Watching {
+        target: Who,
+        triggers: Vec<String>,
+        all_of: bool,
+        traced: bool,
+    },
+    Refused {
+        pid: u32,
+        why: String,
+    },
+    Trigger {
+        target: Who,
+        cause: &'a str,
+        thread: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        happened: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        fault: Option<&'a Fault>,
+    },
+    Trouble {
+        target: Who,
+        why: &'a str,
+    },
+    Dump {
+        target: Who,
+        number: u32,
+        journal: &'a Journal,
+        dump: &'a Report,
+    },
+    Failed {
+        target: Who,
+        number: u32,
+        why: &'a str,
+    },
+    Over {
+        target: Who,
+        dumps: u32,
+        why: &'static str,
+    },
+    End {
+        reason: &'static str,
+        dumps: u32,
+    },
 }
 
 #[derive(Serialize)]
@@ -78,17 +116,23 @@ fn of_session<'a>(plan: &Plan, event: &'a Event<'a>) -> Option<What<'a>> {
         Event::Waiting { manner } => What::Waiting { manner },
         Event::Watching(target) => What::Watching {
             target: Who::new(target.pid(), target.name().as_bstr()),
-            triggers: plan.triggers.iter().map(|trigger| trigger.describe(plan.interval)).collect(),
+            triggers: plan.describe(),
             all_of: plan.all_of,
+            traced: plan.events.is_some(),
         },
         Event::Refused { pid, error, why } => {
             What::Refused { pid: pid.0, why: error.map_or_else(|| (*why).to_owned(), |error| print::chain(error)) }
         }
-        Event::Fired { target, cause } => What::Trigger {
+        Event::Fired { target, cause, account } => What::Trigger {
             target: Who::new(target.pid(), target.name().as_bstr()),
             cause: &cause.what,
             thread: cause.thread.map(|thread| thread.0),
+            happened: account.map(|account| account.event),
+            fault: account.and_then(|account| account.fault.as_ref()),
         },
+        Event::Trouble { target, why } => {
+            What::Trouble { target: Who::new(target.pid(), target.name().as_bstr()), why }
+        }
         Event::Over(ending) => What::Over {
             target: Who::new(ending.pid, ending.name.as_bstr()),
             dumps: ending.taken,
