@@ -21,6 +21,7 @@ use bstr::BString;
 use self::records::{Record, Words};
 use self::source::{LONGEST_LINE, Source};
 pub use self::unwind::{BreakpadUnwind, CfiRecord, WinRecord};
+use crate::index::Key;
 use crate::intervals::{Interval, Intervals};
 use crate::name::{Name, SourceLine, Symbol, SymbolKind, SymbolTable};
 use crate::pattern::Pattern;
@@ -210,6 +211,12 @@ impl BreakpadTable {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.file.id
+    }
+
+    /// What the index knows this file by; `None` where its id is that of every file without one.
+    pub(crate) fn key(&self) -> Option<Key> {
+        let is_known = self.file.id.bytes().any(|digit| digit != b'0');
+        is_known.then(|| Key::tagged(self.file.id.as_bytes(), b"SYM", self.file.source.size()))
     }
 
     /// Its rules for unwinding.
