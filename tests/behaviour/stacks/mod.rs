@@ -2,8 +2,11 @@
 
 mod commands;
 mod foreign;
+#[path = "../../../crates/effigy-symbols/tests/python/interpreters.rs"]
+mod interpreters;
 mod live;
 mod programs;
+mod python;
 mod tally;
 
 use std::path::Path;
