@@ -11,11 +11,15 @@ use crate::demangle;
 use crate::dwarf::{DwarfFiles, DwarfTable};
 use crate::elf::ElfTable;
 use crate::image::Image;
-use crate::index::Index;
+use crate::index::{Index, Remembered};
+use crate::locate;
 use crate::macho::MachOTable;
 use crate::name::{Name, Symbol, SymbolTable};
 use crate::pdb::PdbTable;
 use crate::pe::ExportTable;
+
+/// What the table of a file's DWARF calls itself.
+const DWARF: &str = "DWARF";
 
 /// The files that were found for a module, all of them its own.
 #[derive(Clone, Debug, Default)]
@@ -57,8 +61,13 @@ impl Tables {
         for image in images() {
             tables.extend(DwarfTable::new(image.clone(), finder.clone(), index.clone()).map(shared));
         }
-        tables.extend(files.pdb.as_ref().and_then(|path| PdbTable::open(path).ok()).map(shared));
-        tables.extend(files.breakpad.as_ref().and_then(|path| BreakpadTable::open(path).ok()).map(shared));
+        let pdb = files.pdb.as_ref().and_then(|path| Some((PdbTable::open(path).ok()?, locate::pdb_key(path))));
+        tables.extend(pdb.map(|(table, key)| shared(Remembered::new(table, key, index.clone()))));
+        let breakpad = files.breakpad.as_ref().and_then(|path| BreakpadTable::open(path).ok());
+        tables.extend(breakpad.map(|table| {
+            let key = table.key();
+            shared(Remembered::new(table, key, index.clone()))
+        }));
         for table in [ElfTable::whole, ElfTable::packed, ElfTable::dynamic] {
             tables.extend(images().filter_map(table).map(shared));
         }
@@ -111,10 +120,13 @@ impl SymbolTable for Tables {
         found.map(|(names, _)| names.into_iter().filter(|name| !name.function.is_empty()).collect()).unwrap_or_default()
     }
 
+    /// A table of symbols is asked first, and DWARF, which takes far longer, for what it does not hold. That is also what
+    /// debuggers tell: a piece that the compiler split off a function is `f.cold`, and not `f`.
     fn symbol_at(&self, offset: u64) -> Option<Symbol> {
         let holds = |symbol: &Symbol| symbol.size.is_some_and(|size| offset - symbol.offset < size);
+        let is_dwarf = |table: &&Arc<dyn SymbolTable>| table.source_of() == DWARF;
         let mut best: Option<Symbol> = None;
-        for table in &self.tables {
+        for table in self.tables.iter().filter(|table| !is_dwarf(table)).chain(self.tables.iter().filter(is_dwarf)) {
             let Some(symbol) = table.symbol_at(offset).filter(|symbol| symbol.offset <= offset) else { continue };
             if holds(&symbol) {
                 return Some(symbol);
@@ -131,7 +143,7 @@ impl SymbolTable for Tables {
         let has_all = self.tables.iter().any(|table| matches!(table.source_of(), "symtab" | "Mach-O symbols"));
         let mut told = HashSet::new();
         let mut stopped = false;
-        for table in self.tables.iter().filter(|table| !(has_all && table.source_of() == "DWARF")) {
+        for table in self.tables.iter().filter(|table| !(has_all && table.source_of() == DWARF)) {
             if stopped {
                 break;
             }
@@ -216,6 +228,19 @@ mod tests {
         let mut elsewhere = name("b", "/x.cc");
         elsewhere.start = 18;
         assert_eq!(named(vec![fixed("DWARF", vec![elsewhere]), symbols()]), ["b"]);
+    }
+
+    /// A table of symbols knows what lies where without reading what DWARF has of it.
+    #[test]
+    fn the_symbol_table_is_asked_before_dwarf() {
+        let symbol = |tables| Tables::new(tables).symbol_at(20).map(|symbol| symbol.name.to_string());
+        let dwarf = || fixed("DWARF", vec![name("f", "/x.c")]);
+        assert_eq!(symbol(vec![dwarf(), fixed("symtab", vec![name("f.cold", "")])]).as_deref(), Some("f.cold"));
+        // What ends before is only the nearest.
+        let mut before = name("before", "");
+        before.size = Some(2);
+        assert_eq!(symbol(vec![dwarf(), fixed("dynsym", vec![before.clone()])]).as_deref(), Some("f"));
+        assert_eq!(symbol(vec![fixed("dynsym", vec![before])]).as_deref(), Some("before"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod file;
 mod images;
 mod index;
 mod live;
+mod python;
 mod servers;
 mod symbols;
 
@@ -13,18 +14,19 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use effigy_formats::{DumpKind, OpenedDump};
-use effigy_live::snapshot::LiveView;
-use effigy_process::{Address, CapturedMemory, Process, Registers, Thread, ThreadId};
+use effigy_process::{Address, CapturedMemory, Process, ProcessId, Registers, Thread, ThreadId};
 use serde::Serialize;
 
 pub(crate) use self::expression::matches_pattern;
 pub(crate) use self::file::open as open_file;
 pub(crate) use self::images::{FromImage, Images, Places};
 use self::index::Index;
+use self::live::Looked;
+pub(crate) use self::python::missing as missing_of_python;
 pub(crate) use self::symbols::Symbols;
+use crate::cli::SymbolArgs;
 use crate::exit::Exit;
 use crate::{print, target};
 
@@ -57,7 +59,7 @@ pub(crate) struct Subject {
 #[derive(Debug)]
 enum Seen {
     Dump(Box<OpenedDump>),
-    Live { view: Box<LiveView>, pause: Option<Duration> },
+    Live(Looked),
 }
 
 /// What is looked at, for JSON.
@@ -101,21 +103,33 @@ pub(crate) struct Document<'a, T: Serialize> {
 impl Subject {
     /// Opens what a word on the command line means: a file where there is one of that name, else a running process.
     pub(crate) fn open(word: &OsStr, look: Look) -> Result<Self, Refused> {
-        let path = Path::new(word);
-        let seen = if path.symlink_metadata().is_ok() || word.as_encoded_bytes().contains(&b'/') {
-            Seen::Dump(Box::new(file::open(path)?))
-        } else {
-            let pid = target::one(&word.to_string_lossy())?;
-            let (view, pause) = live::look(pid, look)?;
-            Seen::Live { view: Box::new(view), pause }
+        let seen = match running(word)? {
+            Some(pid) => Seen::Live(live::look(pid, look, None)?),
+            None => Seen::Dump(Box::new(file::open(Path::new(word))?)),
         };
-        let subject = Self { name: path.to_owned(), seen, index: OnceCell::new(), images: None };
+        Ok(Self::of(word, seen))
+    }
+
+    /// Opens what is to be unwound. Where a running process is one of Python's, it is looked at twice: what is read while
+    /// it stands still must be known before.
+    pub(crate) fn open_stacks(word: &OsStr, args: &SymbolArgs) -> Result<Self, Refused> {
+        let Some(pid) = running(word)? else { return Self::open(word, Look::Stacks) };
+        let interpreter = match live::may_run_python(pid).then(|| live::look(pid, Look::Passing, None)) {
+            Some(Ok(looked)) => Self::of(word, Seen::Live(looked)).symbols(args)?.interpreter(),
+            // Why not, the second look will tell.
+            Some(Err(_)) | None => None,
+        };
+        Ok(Self::of(word, Seen::Live(live::look(pid, Look::Stacks, interpreter)?)))
+    }
+
+    fn of(word: &OsStr, seen: Seen) -> Self {
+        let subject = Self { name: word.into(), seen, index: OnceCell::new(), images: None };
         subject.say_pause();
-        Ok(subject)
+        subject
     }
 
     fn say_pause(&self) {
-        if let Seen::Live { pause: Some(pause), .. } = &self.seen {
+        if let Seen::Live(Looked { pause: Some(pause), .. }) = &self.seen {
             print::note(&format!("effigy: the process stood still for {}", print::duration(*pause)));
         }
     }
@@ -147,7 +161,7 @@ impl Subject {
     pub(crate) fn process(&self) -> &Process {
         match &self.seen {
             Seen::Dump(dump) => &dump.process,
-            Seen::Live { view, .. } => view.process(),
+            Seen::Live(looked) => looked.view.process(),
         }
     }
 
@@ -155,7 +169,7 @@ impl Subject {
     pub(crate) fn memory(&self) -> &dyn CapturedMemory {
         match &self.seen {
             Seen::Dump(dump) => self.filled().unwrap_or(&dump.memory),
-            Seen::Live { view, .. } => view.as_ref(),
+            Seen::Live(looked) => looked.view.as_ref(),
         }
     }
 
@@ -163,7 +177,7 @@ impl Subject {
     pub(crate) fn dump(&self) -> Option<&OpenedDump> {
         match &self.seen {
             Seen::Dump(dump) => Some(dump),
-            Seen::Live { .. } => None,
+            Seen::Live(_) => None,
         }
     }
 
@@ -211,7 +225,7 @@ impl Subject {
     pub(crate) fn source(&self) -> Source<'_> {
         let dump = self.dump();
         let pause = match &self.seen {
-            Seen::Live { pause, .. } => *pause,
+            Seen::Live(looked) => looked.pause,
             Seen::Dump(_) => None,
         };
         let images = self.images.as_ref().map_or(&[][..], Images::warnings);
@@ -235,4 +249,16 @@ impl Subject {
                 .collect(),
         }
     }
+}
+
+/// The running process that a word on the command line means; `None` where it means a file.
+fn running(word: &OsStr) -> Result<Option<ProcessId>, Refused> {
+    if Path::new(word).symlink_metadata().is_ok() || word.as_encoded_bytes().contains(&b'/') {
+        return Ok(None);
+    }
+    target::one(&word.to_string_lossy()).map(Some)
+}
+
+fn find_bytes(text: &[u8], wanted: &[u8]) -> bool {
+    text.windows(wanted.len()).any(|window| window == wanted)
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::tally::Tally;
 use super::{backtraces, stacks_of};
-use crate::harness::{gdb_core, oracle, stackwalk_with_symbols};
+use crate::harness::{effigy, gdb_core, oracle, scratch, stackwalk_with_symbols};
 use crate::reading::corpus;
 
 /// Minidumps with symbol files in Breakpad's format, and where those are.
@@ -53,4 +53,27 @@ fn a_windows_dump_with_its_pdb() {
     let dump = corpus.join("lldb/Inputs_sigsegv.dmp");
     let answer = stacks_of(&dump, &["--symbol-path", corpus.join("lldb").to_str().unwrap()]);
     assert!(answer.to_string().contains("\"function\":\"crash(bool)\""), "{answer}");
+}
+
+/// What PDBs and symbol files told is kept, and a second look tells the same.
+#[test]
+fn the_index_keeps_what_symbol_files_told() {
+    let Some(corpus) = corpus() else { return };
+    let cache = scratch();
+    for (dump, symbols) in [("lldb/Inputs_sigsegv.dmp", "lldb"), WITH_SYMBOLS[0]] {
+        let (dump, symbols) = (corpus.join(dump), corpus.join(symbols));
+        let look = || {
+            let arguments = ["stacks", "--json", dump.to_str().unwrap(), "--symbol-path", symbols.to_str().unwrap()];
+            let look = effigy(arguments).env("XDG_CACHE_HOME", cache.path().to_str().unwrap()).within(60);
+            look.run().expect(0).json()
+        };
+        let kept = || {
+            let groups = cache.path().join("effigy/names").read_dir().into_iter().flatten().flatten();
+            groups.flat_map(|group| group.path().read_dir().into_iter().flatten().flatten()).count()
+        };
+        let before = kept();
+        let first = look();
+        assert!(kept() > before, "nothing was kept of {}", dump.display());
+        assert_eq!(first, look());
+    }
 }

@@ -2,9 +2,12 @@
 
 mod commands;
 mod foreign;
+#[path = "../../../crates/effigy-symbols/tests/python/interpreters.rs"]
+mod interpreters;
 mod known;
 mod live;
 mod programs;
+mod python;
 mod tally;
 
 use std::path::Path;

@@ -6,6 +6,7 @@
 mod facts;
 mod known;
 mod live;
+mod pages;
 mod prelude;
 mod stacks;
 mod view;
@@ -20,6 +21,7 @@ use effigy_process::{
 };
 
 pub use live::{CopyError, Frozen, Moment, Precopy};
+pub use pages::PageCopies;
 pub(crate) use prelude::Mark;
 pub use prelude::{Prelude, PreludeOptions};
 pub use stacks::StackCopies;

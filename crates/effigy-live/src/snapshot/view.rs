@@ -4,13 +4,15 @@ use std::io;
 use std::sync::OnceLock;
 
 use effigy_process::{
-    Address, AddressRange, CapturedMemory, CapturedRange, Memory, NotRead, PageClass, PageRun, Process, Region,
-    RegionFlags, RegionUsage, Snapshot,
+    Address, AddressRange, CapturedMemory, CapturedRange, Memory, NotRead, PageClass, PageRun, Process, ProcessId,
+    Region, RegionFlags, RegionUsage, Snapshot,
 };
 
 use super::known::may_be_read;
-use super::{LiveSnapshot, StackCopies};
+use super::{LiveSnapshot, Prelude, StackCopies};
 use crate::memory::read_padded;
+use crate::procfs::ProcDir;
+use crate::{LiveError, LiveMemory};
 
 /// A running process: its facts of one time, and its memory as it is when it is read.
 ///
@@ -30,6 +32,18 @@ impl LiveView {
     #[must_use]
     pub fn new(snapshot: LiveSnapshot) -> Self {
         Self { snapshot, captured: OnceLock::new(), stacks: StackCopies::default() }
+    }
+
+    /// The memory alone of a process that is about to be stopped. Its regions are those that the prelude found; of what
+    /// is swapped out nothing is pushed out again, as there is no time for that while it stands still.
+    ///
+    /// # Errors
+    /// When the process has ended, or may not be looked into.
+    pub fn of_prelude(prelude: &Prelude) -> Result<Self, LiveError> {
+        let memory = LiveMemory::open(ProcDir::open(ProcessId(prelude.witness().0))?, prelude.system.page_size)?;
+        let regions = prelude.regions.iter().map(|region| Region { swapped: None, ..region.clone() }).collect();
+        let process = Process { regions, system: prelude.system.clone(), ..Process::default() };
+        Ok(Self::new(LiveSnapshot::new(process, memory)))
     }
 
     /// The same, with the stacks of an instant before.
@@ -144,10 +158,10 @@ impl CapturedMemory for LiveView {
 mod tests {
     use std::process::{Child, Command, Stdio};
 
-    use effigy_process::{ProcessId, Protection};
+    use effigy_process::Protection;
 
     use super::*;
-    use crate::snapshot::{Prelude, PreludeOptions};
+    use crate::snapshot::PreludeOptions;
 
     /// A program that does nothing, and ends with the test.
     struct Idle(Child);

@@ -19,6 +19,7 @@ use bstr::BString;
 
 use self::records::{Record, Words};
 use self::source::{LONGEST_LINE, Source};
+use crate::index::Key;
 use crate::intervals::{Interval, Intervals};
 use crate::name::{Name, SourceLine, Symbol, SymbolKind, SymbolTable};
 use crate::pattern::Pattern;
@@ -202,6 +203,12 @@ impl BreakpadTable {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.file.id
+    }
+
+    /// What the index knows this file by; `None` where its id is that of every file without one.
+    pub(crate) fn key(&self) -> Option<Key> {
+        let is_known = self.file.id.bytes().any(|digit| digit != b'0');
+        is_known.then(|| Key::tagged(self.file.id.as_bytes(), b"SYM", self.file.source.size()))
     }
 
     fn in_function(&self, function: Interval, offset: u64) -> Vec<Name> {

@@ -1,12 +1,14 @@
 //! What was found in debug information, kept on the disk for the next run.
 //!
-//! One file for each build id. It holds the answers that were given, as stretches of addresses, and where the units of
-//! the DWARF lie. It is written whole beside its name and then renamed, so that a reader sees the old one or the new;
+//! One file for each file of debug information: by the build id of DWARF, the GUID and age of a PDB, the id of a symbol
+//! file of Breakpad's. It holds the answers that were given, as stretches of addresses, and where the units of DWARF lie. It is written whole beside its name and then renamed, so that a reader sees the old one or the new;
 //! of two writers the later wins, and what only the other knew is worked out again. Whatever is wrong with a file, it is
 //! as if there were none: it is never trusted (see `encode`), only a help.
 
 mod encode;
+mod remembered;
 mod stretches;
+mod tidy;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -16,12 +18,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use effigy_process::BuildId;
 
+pub(crate) use self::remembered::Remembered;
 pub(crate) use self::stretches::{Stretch, Stretches};
 use crate::dwarf::Span;
 use crate::intervals::Interval;
 
 /// Longest file that is read or written, in bytes.
 const LONGEST: u64 = 64 << 20;
+
+/// Bytes that all files may take on the disk. One of a program with much debug information has some hundred KiB.
+const LIMIT: u64 = 2 << 30;
 
 /// Shortest build id by which files are kept, in bytes: with a shorter one programs get mixed up.
 const SHORTEST_ID: usize = 8;
@@ -32,6 +38,13 @@ pub(crate) struct Key {
     pub(crate) build_id: BuildId,
     /// Length of the debug information in bytes: a debug file that was made smaller afterwards says less.
     pub(crate) size: u64,
+}
+
+impl Key {
+    /// For a file that has another kind of id; the tag says which, so that none is taken for a build id.
+    pub(crate) fn tagged(id: &[u8], tag: &[u8; 3], size: u64) -> Self {
+        Self { build_id: BuildId([id, tag].concat()), size }
+    }
 }
 
 /// Where the units of a file lie, and which addresses are theirs.
@@ -90,11 +103,14 @@ impl Index {
         // What is no regular file may wait for ever.
         let size = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?.len();
         let mut bytes = Vec::new();
-        File::open(path).ok()?.take(LONGEST.min(size)).read_to_end(&mut bytes).ok()?;
+        let file = File::open(path).ok()?;
+        tidy::touch(&file);
+        file.take(LONGEST.min(size)).read_to_end(&mut bytes).ok()?;
         encode::decode(&bytes, key)
     }
 
-    /// Writes what is known for a key, and what is not is forgotten.
+    /// Writes what is known for a key, and what is not is forgotten. Once a day what was not used for longest is removed
+    /// where all is too much.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -113,6 +129,9 @@ impl Index {
             // The error that led here is the one to tell.
             let _ = fs::remove_file(&unfinished);
         }
+        if let Some(names) = folder.parent() {
+            tidy::tidy(names, LIMIT);
+        }
         written
     }
 }
@@ -121,7 +140,7 @@ impl Index {
 fn unfinished_name(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    path.with_extension(format!("{}-{count}.unfinished", std::process::id()))
+    path.with_extension(format!("{}-{count}.{}", std::process::id(), tidy::UNFINISHED))
 }
 
 #[cfg(test)]

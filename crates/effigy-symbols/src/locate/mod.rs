@@ -21,6 +21,7 @@ pub use self::breakpad::breakpad_id;
 use self::candidates::Candidates;
 pub use self::identity::wanted;
 use crate::image::{Image, ImageError};
+use crate::index;
 
 /// Where to look.
 #[derive(Clone, Debug, Default)]
@@ -249,6 +250,11 @@ pub(crate) fn has_build_id(path: &Path, id: &BuildId) -> bool {
 /// Whether the file at a path is a PDB.
 pub(crate) fn is_pdb_of(path: &Path, pdb: &PdbIdentity) -> bool {
     matches!(pdb::judge(path, pdb), Outcome::Match)
+}
+
+/// What the index knows the PDB at a path by; `None` where it is none.
+pub(crate) fn pdb_key(path: &Path) -> Option<index::Key> {
+    pdb::key(path)
 }
 
 /// A search that is going on.

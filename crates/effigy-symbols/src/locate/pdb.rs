@@ -9,6 +9,7 @@ use super::candidates::Candidates;
 use super::{Locator, Outcome, Search, is_missing};
 use crate::image::ImageError;
 use crate::image::source::Source;
+use crate::index::Key;
 
 /// How a file of several streams begins (MSF 7.00, LLVM's "The MSF File Format").
 const MAGIC: &[u8; 32] = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0";
@@ -57,6 +58,14 @@ pub(super) fn judge(path: &Path, wanted: &PdbIdentity) -> Outcome {
         true => Outcome::Match,
         false => Outcome::Other(words(&PdbIdentity { guid: own.guid, age: own.ages[0], path: "".into() })),
     }
+}
+
+/// What the index knows a PDB by.
+pub(super) fn key(path: &Path) -> Option<Key> {
+    let source = open(path).ok()?;
+    let own = identity(&source)?;
+    let id = [&own.guid.0[..], &own.ages[1].to_be_bytes()].concat();
+    own.guid.0.iter().any(|byte| *byte != 0).then(|| Key::tagged(&id, b"PDB", source.size()))
 }
 
 /// A regular file: opening a pipe would wait for its other end.

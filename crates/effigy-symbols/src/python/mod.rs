@@ -43,7 +43,7 @@ pub struct PythonFrame {
 /// A thread that the interpreter knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PythonThread {
-    /// The system's id of it, within its own PID namespace; `None` before 3.11.
+    /// The system's id of it, within its own PID namespace. Before 3.11 as glibc knows it on x86-64; elsewhere `None`.
     pub native_id: Option<u32>,
     /// What `pthread_self` gives: with glibc the address of the thread's control block, which on x86-64 is `fs_base`.
     pub thread_id: u64,
@@ -114,5 +114,5 @@ pub fn threads(
     }
     let reader = read::Reader::new(memory);
     let layout = layout::find(&reader, runtime, version)?;
-    walk::Walk::new(reader, &layout, version).stacks(runtime)
+    walk::Walk::new(reader, &layout, version).on(architecture).stacks(runtime)
 }

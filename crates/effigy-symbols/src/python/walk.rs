@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
 
-use effigy_process::Address;
+use effigy_process::{Address, Architecture};
 
 use super::layout::{Entry, Innermost, Instruction, Layout, OWNED_BY_C_STACK};
 use super::lines::line_at;
@@ -14,6 +14,8 @@ use super::{PythonError, PythonFrame, PythonStacks, PythonThread, Version};
 const MOST_THREADS: usize = 4096;
 /// The most frames of a thread, those that stand for C functions included.
 const MOST_FRAMES: usize = 4096;
+/// Where glibc keeps a thread's id in its control block on x86-64 (`struct pthread`, `tid`): since 2.4, by gdb's `ptype /o`.
+const GLIBC_TID: u64 = 720;
 /// What a frame takes of the budget beside its texts: more than it takes of our memory.
 const FRAME_COST: u64 = 256;
 
@@ -30,6 +32,8 @@ pub(super) struct Walk<'a> {
     reader: Reader<'a>,
     layout: &'a Layout,
     version: Version,
+    /// Whether a thread's id may be found in glibc's control block of it.
+    asks_glibc: bool,
     /// By code object and by how many bytes behind its first instruction. Recursion and threads of a pool have many
     /// frames that are alike.
     shown: HashMap<(Address, i64), Shown>,
@@ -37,7 +41,13 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(reader: Reader<'a>, layout: &'a Layout, version: Version) -> Self {
-        Self { reader, layout, version, shown: HashMap::new() }
+        Self { reader, layout, version, asks_glibc: false, shown: HashMap::new() }
+    }
+
+    /// The same in a process of this architecture, where that says more of threads.
+    pub(super) fn on(self, architecture: Architecture) -> Self {
+        let asks_glibc = architecture == Architecture::X86_64 && self.layout.thread.native_id.is_none();
+        Self { asks_glibc, ..self }
     }
 
     /// The threads of all interpreters. What is wrong with the first one is an error, as then nothing is right.
@@ -112,6 +122,9 @@ impl<'a> Walk<'a> {
             thread_id: self.reader.number(thread, places.thread_id, "a thread")?,
             ..PythonThread::default()
         };
+        if self.asks_glibc {
+            found.native_id = self.id_by_glibc(found.thread_id);
+        }
         let innermost = match places.frame {
             Innermost::Here(offset) => self.reader.pointer(thread, offset, "a thread"),
             Innermost::Behind { pointer, frame } => match self.reader.pointer(thread, pointer, "a thread")? {
@@ -124,6 +137,14 @@ impl<'a> Walk<'a> {
             found.cut = Some(told(&error));
         }
         Ok(found)
+    }
+
+    /// The id of a thread by its control block, which begins with what leads back to itself, twice (`tcbhead_t`).
+    fn id_by_glibc(&self, block: u64) -> Option<u32> {
+        const BLOCK: &str = "a thread's control block";
+        let leads_back = |offset| self.reader.number(Address(block), offset, BLOCK).is_ok_and(|found| found == block);
+        let id = || self.reader.half(Address(block), GLIBC_TID).ok().and_then(|id| u32::try_from(id).ok());
+        (leads_back(0) && leads_back(16)).then(id).flatten().filter(|id| *id != 0)
     }
 
     /// The frames of a thread from the innermost one on.

@@ -1,4 +1,6 @@
-//! Which interpreters there are, and where their runtime is.
+//! Which interpreters there are. Also a part of the behaviour tests.
+
+#![allow(clippy::print_stdout, reason = "tests tell what takes part and what is skipped")]
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,11 +8,6 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use bstr::ByteSlice;
-use effigy_process::{Address, Memory, Process};
-use effigy_symbols::python::{Version, version_of};
-use object::{Object, ObjectSegment, ObjectSymbol};
 
 /// A CPython that is installed here.
 pub(crate) struct Interpreter {
@@ -25,18 +22,8 @@ impl fmt::Display for Interpreter {
     }
 }
 
-/// A program in the search path; `None` says that the test is skipped.
-pub(crate) fn tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
-    if found.is_none() {
-        skip(&format!("{name} not found"));
-    }
-    found
-}
-
 /// Says that the running test is skipped, and why; under continuous integration nothing may be missing.
-fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "{reason}, and under CI all is required");
     let line = format!("SKIPPED {}: {reason}", std::thread::current().name().unwrap_or("a test"));
     println!("{line}");
@@ -92,28 +79,4 @@ fn asked(program: &Path) -> Option<Interpreter> {
     let minor = minor.parse().ok()?;
     let known = implementation == "cpython" && major == "3" && (9..=13).contains(&minor);
     known.then(|| Interpreter { program: program.into(), minor, version: version.to_owned() })
-}
-
-/// The address of `_PyRuntime`, and the version of the module that has it.
-pub(crate) fn runtime_of(process: &Process, memory: &dyn Memory) -> Option<(Address, Version)> {
-    process.modules.iter().filter(|module| module.name().contains_str("python")).find_map(|module| {
-        let bytes = std::fs::read(module.path.to_path().ok()?).ok()?;
-        let file = object::File::parse(&*bytes).ok()?;
-        let lowest = file.segments().map(|segment| segment.address()).min()?;
-        let bias = module.range.start().0.wrapping_sub(lowest & !0xfff);
-        let find = |name| {
-            let symbol = file.dynamic_symbols().find(|symbol| symbol.name() == Ok(name) && symbol.is_definition())?;
-            Some(Address(symbol.address().wrapping_add(bias)))
-        };
-        let runtime = find("_PyRuntime")?;
-        let hex = find("Py_Version").and_then(|address| {
-            let mut bytes = [0; 4];
-            memory.read_exact(address, &mut bytes).ok()?;
-            Some(u32::from_le_bytes(bytes))
-        });
-        let version = version_of(module, hex)?;
-        // The symbol, where there is one, and the name agree.
-        assert!(hex.is_none() || version_of(module, None).is_none_or(|named| named == version));
-        Some((runtime, version))
-    })
 }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
 use effigy_formats::source::{FileSource, SharedSource};
 use effigy_formats::{OpenedDump, Surroundings, open};
 
+use crate::interpreters::skip;
 use crate::parked::Parked;
 
 /// Each thread's functions, innermost first, without those that were inlined.
@@ -38,6 +39,16 @@ impl Surroundings for Alone {
     fn scratch(&mut self) -> io::Result<File> {
         tempfile::tempfile()
     }
+}
+
+/// A program in the search path; `None` says that the test is skipped.
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
+    if found.is_none() {
+        skip(&format!("{name} not found"));
+    }
+    found
 }
 
 /// The core, and by thread id the functions that the machine runs.

@@ -11,7 +11,7 @@ use self::frames::Row;
 use crate::cli::StacksArgs;
 use crate::exit::Exit;
 use crate::print::{self, Page};
-use crate::subject::{Look, Refused, Subject, Symbols};
+use crate::subject::{Refused, Subject, Symbols, missing_of_python};
 use crate::words;
 
 /// Threads of a group that are named to people; JSON has all.
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &StacksArgs) -> Exit {
 }
 
 fn answer(args: &StacksArgs) -> Result<Exit, Refused> {
-    let subject = Subject::open(&args.target.target, Look::Stacks)?;
+    let subject = Subject::open_stacks(&args.target.target, &args.symbols)?;
     let symbols = subject.symbols(&args.symbols)?;
     let process = subject.process();
     let threads: Vec<&Thread> = match args.thread {
@@ -42,7 +42,7 @@ fn answer(args: &StacksArgs) -> Result<Exit, Refused> {
             (thread.and_then(|thread| thread.inner_id), thread.and_then(|thread| subject.registers_of(thread)))
         });
     }
-    let python_missing = python.and_then(Result::err);
+    let python_missing = python.and_then(|python| python.map_or_else(Some, |stacks| missing_of_python(&stacks)));
     let mut page = Page::begin();
     if args.target.json {
         page.json(
@@ -54,10 +54,7 @@ fn answer(args: &StacksArgs) -> Result<Exit, Refused> {
         subject.say_warnings();
         symbols.warnings().iter().for_each(|text| print::note(&format!("effigy: warning: {text}")));
         if let Some(why) = python_missing {
-            print::note(&format!(
-                "effigy: warning: the stacks of Python are not shown: {}",
-                print::safe(why.as_bytes())
-            ));
+            print::note(&format!("effigy: warning: stacks of Python are not shown: {}", print::safe(why.as_bytes())));
         }
         if args.unique { view.groups(&mut page) } else { view.all(&mut page) }
     }
@@ -164,7 +161,7 @@ struct Answer {
     groups: Option<Vec<Vec<u32>>>,
     /// Files that are not used as they are other versions.
     symbol_warnings: Vec<String>,
-    /// Why there are no frames of Python, of a process of CPython's.
+    /// Why frames of Python are missing, of a process of CPython's.
     #[serde(skip_serializing_if = "Option::is_none")]
     python_missing: Option<String>,
 }

@@ -16,13 +16,14 @@ use effigy_symbols::index::Index;
 use effigy_symbols::locate::Locator;
 use effigy_symbols::merge::{ModuleFiles, Tables};
 use effigy_symbols::perf_map::PerfMap;
-use effigy_symbols::python::{self, PythonStacks};
+use effigy_symbols::python;
 use effigy_symbols::unwind::{BreakpadUnwind, UnwindImages};
 use effigy_symbols::{Name, Symbol, SymbolTable};
 use rustix::fs::{Mode, OFlags};
 
 use super::images::Places;
-use super::{Refused, Seen, Subject};
+use super::python::{Interpreter, PythonAnswer};
+use super::{Refused, Seen, Subject, find_bytes};
 use crate::cli::SymbolArgs;
 use crate::print;
 
@@ -44,6 +45,8 @@ pub(crate) struct Symbols<'a> {
     made_at_run_time: OnceLock<PerfMap>,
     /// The running process, where it is one.
     pid: Option<u32>,
+    /// What it ran of Python when it stood still.
+    python: Option<&'a PythonAnswer>,
 }
 
 #[derive(Default)]
@@ -81,7 +84,11 @@ impl Subject {
     /// Images and symbols, from where the arguments say.
     pub(crate) fn symbols(&self, args: &SymbolArgs) -> Result<Symbols<'_>, Refused> {
         let pid = match &self.seen {
-            Seen::Live { view, .. } => view.process().identity.pid.map(|pid| pid.0),
+            Seen::Live(looked) => looked.view.process().identity.pid.map(|pid| pid.0),
+            Seen::Dump(_) => None,
+        };
+        let python = match &self.seen {
+            Seen::Live(looked) => looked.python.as_ref(),
             Seen::Dump(_) => None,
         };
         let mut locator = Places::of(&args.images, true)?.locator(&self.name);
@@ -98,6 +105,7 @@ impl Subject {
             modules: self.process().modules.iter().map(|_| ModuleSymbols::default()).collect(),
             made_at_run_time: OnceLock::new(),
             pid,
+            python,
         })
     }
 }
@@ -170,8 +178,8 @@ impl Symbols<'_> {
         (0..after).rev().find(|index| self.process.modules[*index].range.contains(address))
     }
 
-    /// The stacks of Python, where the process is one of CPython's; and why not, where it is and they cannot be read.
-    pub(crate) fn python(&self) -> Option<Result<PythonStacks, String>> {
+    /// The interpreter of Python, where the process is one of CPython's.
+    pub(super) fn interpreter(&self) -> Option<Interpreter> {
         let modules = self.process.modules.iter().enumerate();
         let mut of_python = modules.filter(|(_, module)| find_bytes(module.name(), b"python"));
         let (index, runtime) = of_python.find_map(|(index, _)| Some((index, self.symbol_of(index, "_PyRuntime")?)))?;
@@ -181,15 +189,30 @@ impl Symbols<'_> {
             self.memory.read_exact(address, &mut bytes).ok()?;
             Some(u32::from_le_bytes(bytes))
         });
-        let version = python::version_of(module, number)?;
-        let stacks = python::threads(self.memory, self.process.architecture, runtime, version);
-        Some(stacks.map_err(|error| error.to_string()))
+        Some(Interpreter {
+            module: module.clone(),
+            architecture: self.process.architecture,
+            runtime,
+            version: python::version_of(module, number),
+        })
+    }
+
+    /// The stacks of Python, where the process is one of CPython's; and why not, where it is and they cannot be read.
+    pub(crate) fn python(&self) -> Option<PythonAnswer> {
+        match self.pid {
+            Some(_) => self.python.cloned(),
+            None => Some(self.interpreter()?.stacks(self.memory)),
+        }
     }
 
     /// Where the symbol of exactly this name lies.
     fn symbol_of(&self, module: usize, name: &str) -> Option<Address> {
         let mut found = None;
         self.tables_of(module)?.find(name, &mut |symbol| {
+            // Names of C++ are also found without their parameters.
+            if symbol.name != name {
+                return ControlFlow::Continue(());
+            }
             found = Some(symbol.offset);
             ControlFlow::Break(())
         });
@@ -255,10 +278,6 @@ impl ModuleNames for Symbols<'_> {
         });
         map.at(address.0).cloned()
     }
-}
-
-fn find_bytes(text: &[u8], wanted: &[u8]) -> bool {
-    text.windows(wanted.len()).any(|window| window == wanted)
 }
 
 /// What a process's just-in-time compiler has written down: in the folder that the process sees as `/tmp`, under the id

@@ -1,7 +1,8 @@
-//! Names as people write them: Rust (both manglings), C++ (Itanium and Microsoft's).
+//! Names as people write them: Rust (both manglings), C++ (Itanium and Microsoft's), Swift (what code in a stack is called).
 //!
-//! Names come out of files that nobody vouches for: what is too long or too deep stays as it is. Swift's names stay
-//! mangled: there is no demangler for them but Apple's own.
+//! Names come out of files that nobody vouches for: what is too long or too deep stays as it is.
+
+mod swift;
 
 use std::fmt::{self, Write};
 use std::thread::{self, Builder};
@@ -34,6 +35,7 @@ enum Mangling {
     Rust,
     Itanium,
     Microsoft,
+    Swift,
 }
 
 /// Whether a name looks like one that can be demangled.
@@ -63,6 +65,7 @@ fn mangling(name: &[u8]) -> Option<Mangling> {
             Some(if is_legacy_rust(name) { Mangling::Rust } else { Mangling::Itanium })
         }
         _ if name.starts_with(b"_GLOBAL__") => Some(Mangling::Itanium),
+        _ if swift::is_mangled(name) => Some(Mangling::Swift),
         _ => None,
     }
 }
@@ -87,6 +90,7 @@ fn demangled(name: &[u8], parameters: bool) -> Option<String> {
         }
         Mangling::Itanium => itanium(text, parameters, &mut out)?,
         Mangling::Microsoft => microsoft(text, parameters, &mut out)?,
+        Mangling::Swift => out.write_str(&swift::demangle(text, parameters)?).ok()?,
     }
     Some(out.0).filter(|text| !text.is_empty())
 }
@@ -157,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn manglings_of_four_kinds() {
+    fn manglings_of_five_kinds() {
         for (name, long, short) in [
             ("_ZN5space3fooEibc", "space::foo(int, bool, char)", "space::foo"),
             ("__ZN5space3fooEibc", "space::foo(int, bool, char)", "space::foo"),
@@ -168,6 +172,7 @@ mod tests {
             ),
             ("_RNvCs1234_7mycrate3foo", "mycrate::foo", "mycrate::foo"),
             ("?foo@bar@@YAXH@Z", "void __cdecl bar::foo(int)", "bar::foo"),
+            ("$s4main3fooyySiF", "main.foo(Swift.Int) -> ()", "main.foo"),
             (
                 "_ZNSt6vectorIiSaIiEE9push_backERKi",
                 "std::vector<int, std::allocator<int> >::push_back(int const&)",
@@ -180,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_is_not_mangled_is_none() {
-        for name in ["", "main", "_start", "_Zfoo", "?", "_R", "operator new", "$s4main3fooyyF"] {
+        for name in ["", "main", "_start", "_Zfoo", "?", "_R", "operator new", "$s", "$scope"] {
             assert_eq!(demangle(name.as_bytes()), None, "{name}");
         }
         assert_eq!(demangle(b"_ZN\xff"), None);
