@@ -39,10 +39,16 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn breakpad(bytes: &[u8]) {
     let Some(table) = BreakpadTable::from_bytes(bytes) else { return };
-    for offset in (0..0x1000).step_by(0x40).chain([0x15b90, u64::MAX]) {
+    for offset in (0..0x1000).step_by(0x40).chain(addresses(bytes)).chain([u64::MAX]) {
         drop((table.names_at(offset), table.symbol_at(offset)));
     }
     table.find("*a*", &mut |_| ControlFlow::Continue(()));
+}
+
+/// Numbers of the file, among which are the addresses that it tells of.
+fn addresses(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let words = bytes.split(u8::is_ascii_whitespace).filter_map(|word| str::from_utf8(word).ok());
+    words.filter_map(|word| u64::from_str_radix(word, 16).ok()).take(64)
 }
 
 fn tables(image: Arc<Image>) {

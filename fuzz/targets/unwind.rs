@@ -91,7 +91,8 @@ fuzz_target!(|bytes: &[u8]| {
     let file = (form & 2 != 0).then(|| Image::from_bytes(image.clone(), Path::new("image")).ok().map(Arc::new));
     let files = Files { image: file.flatten(), records: Arc::new(BreakpadUnwind::parse(stack)) };
     let memory = Bytes { image: &image, stack };
-    let found = Unwinder::new(&process, &memory, &files).unwind(&thread(architecture, &registers), MOST_FRAMES);
+    let found = Unwinder::new(&process, &memory, &files)
+        .unwind(&thread(architecture, &registers, 8 << (form >> 4 & 7)), MOST_FRAMES);
     assert!(found.frames.len() <= MOST_FRAMES);
 });
 
@@ -116,13 +117,13 @@ fn loaded(bytes: &[u8], form: u8) -> Vec<u8> {
     image
 }
 
-/// Registers whose words lie in the image or the stack, by the bytes that stand for them.
-fn thread(architecture: Architecture, bytes: &[u8]) -> Registers {
+/// Registers whose words lie in the image or the stack, by the bytes that stand for them: each a number of `step` bytes.
+fn thread(architecture: Architecture, bytes: &[u8], step: u64) -> Registers {
     let word = architecture.word_size();
     let mut general = vec![0; architecture.general_size()];
     for (index, place) in general.chunks_exact_mut(word).enumerate() {
         let byte = bytes[index % bytes.len()];
-        let value = if byte & 1 == 0 { BASE } else { STACK } + u64::from(byte >> 1) * 8 + u64::from(byte & 2);
+        let value = if byte & 1 == 0 { BASE } else { STACK } + u64::from(byte >> 1) * step + u64::from(byte & 2);
         match architecture.usual_byte_order() {
             effigy_process::ByteOrder::Little => place.copy_from_slice(&value.to_le_bytes()[..word]),
             effigy_process::ByteOrder::Big => place.copy_from_slice(&value.to_be_bytes()[8 - word..]),

@@ -29,6 +29,18 @@ impl Interrupt {
         Ok(Self(seen))
     }
 
+    /// One that sees no signals but those that a test tells it of.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self(Arc::default())
+    }
+
+    /// As if the signal had come.
+    #[cfg(test)]
+    pub(crate) fn see(&self, signal: usize) {
+        self.0.store(signal, Ordering::Relaxed);
+    }
+
     /// An error once a signal has been seen.
     pub(crate) fn check(&self) -> Result<(), Interrupted> {
         match self.0.load(Ordering::Relaxed) {

@@ -150,9 +150,8 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let seconds = if under_ci() || self.args.all { 60 } else { 10 };
-        for target in fuzz::TARGETS {
-            self.check(&mut fuzz::command(self.workspace, target, seconds)?)?;
-        }
+        let broken = fuzz::hunt(self.workspace, &fuzz::TARGETS, seconds, &self.search_path, self.interrupt)?;
+        self.broken.extend(broken);
         Ok(())
     }
 

@@ -25,6 +25,7 @@ pub mod reflection;
 pub mod source;
 mod unpack;
 pub mod verify;
+mod working_set;
 
 use std::io::{self, Write};
 

@@ -35,7 +35,9 @@ pub use journal::{Journal, Series};
 pub use memory::{CapturedMemory, CapturedRange, Memory, NotRead};
 pub use module::{BuildId, FileVersion, Guid, Module, PdbIdentity, PeIdentity, UnloadedModule};
 pub use process::{Credentials, Identity, Limit, MemoryCounters, Namespace, PageFaults, Process, ProcessId, TextFiles};
-pub use region::{Device, PageKind, PageState, Protection, Region, RegionFlags, RegionUsage, Sharing, WindowsPages};
+pub use region::{
+    CountMoment, Device, PageKind, PageState, Protection, Region, RegionFlags, RegionUsage, Sharing, WindowsPages,
+};
 pub use registers::{GeneralRegisters, RegisterSet, Registers, note};
 pub use snapshot::Snapshot;
 pub use system::{Cpu, Platform, System, Version};

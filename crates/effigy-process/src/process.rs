@@ -8,8 +8,8 @@ use bstr::BString;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Address, Architecture, BuildId, ByteOrder, Fault, Gap, Handle, Journal, Module, Region, System, Thread, ThreadId,
-    UnloadedModule,
+    Address, Architecture, BuildId, ByteOrder, CountMoment, Fault, Gap, Handle, Journal, Module, Region, System,
+    Thread, ThreadId, UnloadedModule,
 };
 
 /// A process's id, as seen from where effigy runs.
@@ -200,6 +200,8 @@ pub struct Process {
     pub unloaded_modules: Vec<UnloadedModule>,
     /// Its regions, by rising address.
     pub regions: Vec<Region>,
+    /// When the regions' memory was counted; `None` where it was not.
+    pub regions_counted: Option<CountMoment>,
     /// Its open handles.
     pub handles: Vec<Handle>,
     /// What it died of, if it did.

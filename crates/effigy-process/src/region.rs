@@ -1,6 +1,7 @@
 //! Regions: the mappings of an address space.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use bitflags::bitflags;
 use bstr::{BStr, BString, ByteSlice};
@@ -43,6 +44,8 @@ bitflags! {
         const GROWS_DOWN = 256;
         /// Memory of `memfd_secret(2)`.
         const SECRET = 512;
+        /// A part of a region that was whole when its memory was counted: its counters are those of the whole.
+        const CUT = 1024;
     }
 }
 
@@ -149,6 +152,16 @@ impl WindowsPages {
     }
 }
 
+/// When the memory of a process's regions was counted ([`Region::resident`] and the like).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountMoment {
+    /// The time; `None` when not known.
+    pub time: Option<SystemTime>,
+    /// Whether the process stood still meanwhile. A capture counts before it stops the process, as the kernel takes long
+    /// for it.
+    pub while_stopped: bool,
+}
+
 /// A mapping: one line of `/proc/PID/maps`, or what Windows calls a region.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Region {
@@ -214,7 +227,23 @@ impl Region {
     /// for another kind of region.
     #[must_use]
     pub fn copied_on_write(&self) -> Option<u64> {
-        self.anonymous.filter(|_| self.sharing == Sharing::Private && self.inode != 0)
+        self.counted(self.anonymous).filter(|_| self.sharing == Sharing::Private && self.inode != 0)
+    }
+
+    /// One of the region's counters, unless it is that of a larger region that this one was a part of.
+    #[must_use]
+    pub fn counted(&self, counter: Option<u64>) -> Option<u64> {
+        counter.filter(|_| !self.flags.contains(RegionFlags::CUT))
+    }
+
+    /// A part of the region, which has no counters unless it is all of it.
+    #[must_use]
+    pub fn part(&self, range: AddressRange) -> Self {
+        let part = Self { range, ..self.clone() };
+        if range == self.range {
+            return part;
+        }
+        Self { resident: None, swapped: None, mapped_elsewhere: None, anonymous: None, ..part }
     }
 
     /// Whether it is memory that other processes may have mapped as well and see writes to.

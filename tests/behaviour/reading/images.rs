@@ -115,6 +115,36 @@ fn what_comes_from_a_file_is_said() {
     assert!(!text(["info", "--no-images", path]).contains(" can be read from "));
 }
 
+/// `regions`, and what `memory write-file` says to people, tell as well what is not the dump's.
+#[test]
+fn regions_and_extracted_files_tell_what_images_have() {
+    let folder = scratch();
+    let target = target(folder.path());
+    let dump = dump_minidump(&target, &["--kind", "miniplus"]);
+    let program = folder.path().join("program");
+    let code = code_of(target.pid, &program);
+    let (path, at) = (dump.path.to_str().unwrap(), format!("{:#x}", code.start));
+    let answer = json(["regions", "--json", "--at", &at, path]);
+    let region = &list(&answer["regions"])[0];
+    let size = number(&region["end"]) - number(&region["start"]);
+    assert_eq!(region["in_dump"].as_u64().unwrap() + region["from_images"].as_u64().unwrap(), size);
+    assert!(region["from_images"].as_u64().unwrap() > 0);
+    let one = text(["regions", "--at", &at, path]);
+    assert!(one.contains("From images:") && one.contains(&format!("{}\n", program.display())), "{one}");
+    assert!(text(["regions", path]).lines().nth(1).unwrap().contains("FromImages"));
+    assert!(text(["regions", "--summary", path]).contains("\nFrom image files "));
+    let without = json(["regions", "--json", "--no-images", "--at", &at, path]);
+    assert_eq!(list(&without["regions"])[0]["from_images"], serde_json::Value::Null);
+    assert!(!text(["regions", "--no-images", path]).contains("FromImages"));
+    let file = folder.path().join("code.bin");
+    let said = text(["memory", "write-file", path, &at, "64", "-o", file.to_str().unwrap()]);
+    assert!(said.contains(&format!(": from image {}", program.display())), "{said}");
+    assert_eq!(fs::read(&file).unwrap(), live(target.pid, &code)[..64]);
+    // A running process has what it has.
+    let running = json(["regions", "--json", "--at", &at, &target.pid_text()]);
+    assert_eq!(list(&running["regions"])[0]["in_dump"], serde_json::Value::Null);
+}
+
 #[test]
 fn another_version_is_refused_and_named() {
     let folder = scratch();

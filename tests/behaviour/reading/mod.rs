@@ -9,6 +9,7 @@ mod memory;
 mod oracles;
 mod refusals;
 mod views;
+mod working_set;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -16,7 +16,8 @@ fn check(name: &str, commands: &[&[&str]]) {
     let mut text = String::new();
     for command in commands {
         // What this system has of the images that a dump was made with is not the dump's.
-        let no_images: &[&str] = if matches!(command[0], "info" | "memory") { &["--no-images"] } else { &[] };
+        let no_images: &[&str] =
+            if matches!(command[0], "info" | "memory" | "regions") { &["--no-images"] } else { &[] };
         let run = effigy(*command).args(no_images).dir(&corpus).within(60).run().expect(0);
         let stdout = String::from_utf8(run.stdout).unwrap();
         text = format!("{text}$ effigy {}\n{stdout}{}\n", command.join(" "), run.stderr);

@@ -35,9 +35,9 @@ pub(super) fn classify(process: &Process, regions: &[Region], owners: &Owners) -
             module: module.filter(|_| usage == Usage::Image),
             name: region.name.clone(),
             threads: owners.stack_of(index).unwrap_or_default().to_vec(),
-            resident: region.resident,
-            swapped: region.swapped,
-            shared: region.mapped_elsewhere,
+            resident: region.counted(region.resident),
+            swapped: region.counted(region.swapped),
+            shared: region.counted(region.mapped_elsewhere),
         };
         // Blocks lie in memory of which nothing else is known. Only that is cut, as each part gets a copy of what is.
         if usage == Usage::Private && region.name.is_empty() {

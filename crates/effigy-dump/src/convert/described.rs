@@ -83,7 +83,7 @@ fn with_files(regions: Vec<Region>, modules: &[&Module]) -> Vec<Region> {
 }
 
 fn part(region: &Region, start: Address, end: Address) -> Region {
-    Region { range: AddressRange::new(start, end), ..region.clone() }
+    region.part(AddressRange::new(start, end))
 }
 
 fn of_file(region: Region, module: AddressRange, about: &Module) -> Region {

@@ -32,7 +32,7 @@ impl Loss {
 }
 
 /// Streams of minidumps whose contents are part of effigy's model of a process.
-const MODELLED_STREAMS: [&str; 27] = [
+const MODELLED_STREAMS: [&str; 28] = [
     "UnusedStream",
     "ThreadListStream",
     "ModuleListStream",
@@ -60,6 +60,7 @@ const MODELLED_STREAMS: [&str; 27] = [
     "MozLinuxLimits",
     "EffigyFacts",
     "EffigyRegisterNotes",
+    "EffigyWorkingSets",
 ];
 /// The same for streams that only effigy's own dumps have in a form that it reads.
 const OWN_STREAMS: [&str; 2] = ["MozSoftErrors", "EffigyAttachments"];

@@ -39,7 +39,8 @@ impl<'a> DumpSnapshot<'a> {
         let made_up = cover(&mut process.regions, dump.memory.captured().iter().map(|captured| captured.range));
         for region in &mut process.regions {
             let may_hold = !region.protection.is_empty() || region.windows.is_some_and(may_be_used);
-            region.resident = region.resident.or(may_hold.then_some(region.range.size()));
+            // What was resident then says nothing of what the dump holds; see `described`.
+            (region.resident, region.swapped) = (may_hold.then_some(region.range.size()), None);
         }
         complete_stacks(&mut process);
         let grain = grain(&process, dump.memory.captured().iter().map(|captured| captured.range));
@@ -54,12 +55,18 @@ impl<'a> DumpSnapshot<'a> {
         self
     }
 
-    /// A process as it is to be described in a dump: without the regions that the dump does not list. `process` is the
-    /// snapshot's, or made from it.
+    /// A process as it is to be described in a dump: without the regions that the dump does not list, and with what the dump
+    /// tells of their memory. `process` is the snapshot's, or made from it.
     #[must_use]
     pub fn described(&self, process: &Process) -> Process {
         let mut described = process.clone();
         described.regions.retain(|region| self.made_up.binary_search(&region.range.start()).is_err());
+        let before = &self.dump.process.regions;
+        for region in &mut described.regions {
+            let same = before.binary_search_by_key(&region.range.start(), |before| before.range.start());
+            let same = same.ok().and_then(|index| before.get(index)).filter(|before| before.range == region.range);
+            (region.resident, region.swapped) = same.map_or((None, None), |same| (same.resident, same.swapped));
+        }
         described
     }
 

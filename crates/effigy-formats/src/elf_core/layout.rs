@@ -95,6 +95,8 @@ pub(super) mod effigy {
     /// The regions, as lines of `/proc/PID/maps`: the names of those that are no files (`[heap]`, `[anon:…]`) stand
     /// nowhere else.
     pub(in super::super) const MAPS: u32 = 0x4546_460e;
+    /// What of each region was in memory, and when that was counted; see `crate::working_set`.
+    pub(in super::super) const WORKING_SETS: u32 = 0x4546_460f;
 }
 
 /// The width of a file's addresses and offsets.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use effigy_process::{Address, Fault, Journal, Memory, Platform, Series, ThreadId};
+use effigy_process::{Address, CountMoment, Fault, Journal, Memory, Platform, Region, RegionFlags, Series, ThreadId};
 
 use super::*;
 use crate::minidump::sample;
@@ -46,6 +46,9 @@ fn our_own_dumps_come_back_whole() {
     let mut process = sample::crashed();
     let series =
         Series { name: "cpu".into(), times: vec![1.5, 2.5], values: vec![Some(3.25), None], ..Series::default() };
+    (process.regions[0].anonymous, process.regions[1].swapped) = (Some(4096), Some(8192));
+    process.regions[1].flags = RegionFlags::LOCKED;
+    process.regions_counted = Some(CountMoment { time: process.captured, while_stopped: false });
     process.journal = Some(Journal { trigger: "cpu >= 80 %".into(), series: vec![series] });
     for format in [Format::Minidump, Format::ElfCore] {
         let opened = opened(sample::written(format, &process, &sample::extents())).unwrap();
@@ -68,6 +71,12 @@ fn our_own_dumps_come_back_whole() {
         }
         let ranges = |process: &Process| process.regions.iter().map(|region| region.maps_line()).collect::<Vec<_>>();
         assert_eq!(ranges(read), ranges(&process));
+        let counted = |process: &Process| {
+            let counters =
+                |each: &Region| (each.resident, each.swapped, each.mapped_elsewhere, each.anonymous, each.flags);
+            process.regions.iter().map(counters).collect::<Vec<_>>()
+        };
+        assert_eq!((counted(read), read.regions_counted), (counted(&process), process.regions_counted));
         let files = |process: &Process| (process.files.status.clone(), process.files.auxv.clone());
         assert_eq!(files(read), files(&process));
     }

@@ -40,7 +40,7 @@ pub fn read_regions(dir: &ProcDir) -> Result<Vec<Region>, LiveError> {
 /// Reads all regions from `/proc/PID/maps`, with flags and counters from `known`, which were read before. The kernel
 /// walks all page tables for `smaps`, 30 ms for a GiB, and none for `maps`. A region that is not among the known ones gets
 /// the flags of a known one of the same kind that it overlaps (it has grown, or was split), or none; `None` when a new
-/// one maps a device, of which more has to be known.
+/// one maps a device, of which more has to be known. Parts of one that was split have its counters, and are marked as cut.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -59,6 +59,8 @@ pub fn read_known_regions(dir: &ProcDir, known: &[Region]) -> Result<Option<Vec<
         match known.get(at).filter(alike) {
             Some(before) => {
                 region.flags |= before.flags;
+                let whole = region.range.start() <= before.range.start() && before.range.end() <= region.range.end();
+                region.flags.set(RegionFlags::CUT, !whole);
                 region.resident = before.resident;
                 region.swapped = before.swapped;
                 region.mapped_elsewhere = before.mapped_elsewhere;
@@ -166,6 +168,20 @@ mod tests {
             .map(|region| (region.range.start().0, region.range.end().0, region.offset))
             .collect();
         assert_eq!(found, [(0x1000, 0x3000, 0), (0x3000, 0x5000, 0x2000)]);
+    }
+
+    #[test]
+    fn part_of_what_was_counted_has_no_count() {
+        let dir = ProcDir::open(effigy_process::ProcessId(std::process::id())).unwrap();
+        let first = parse_maps(&dir).unwrap().remove(0);
+        let counted = |range| {
+            let known = Region { range, resident: Some(8192), ..first.clone() };
+            let found = read_known_regions(&dir, &[known]).unwrap().unwrap().remove(0);
+            (found.resident, found.counted(found.resident))
+        };
+        assert_eq!(counted(first.range), (Some(8192), Some(8192)));
+        let larger = AddressRange::new(first.range.start(), first.range.end().saturating_add(4096));
+        assert_eq!(counted(larger), (Some(8192), None));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use bstr::BString;
 use effigy_process::{
-    Address, Architecture, Gap, GapReason, GapSubject, Identity, NoRegisters, PageFaults, Process, ProcessId,
-    Protection, Region, RegionUsage, Sharing, TextFiles, Thread, ThreadId, stack,
+    Address, Architecture, CountMoment, Gap, GapReason, GapSubject, Identity, NoRegisters, PageFaults, Process,
+    ProcessId, Protection, Region, RegionUsage, Sharing, TextFiles, Thread, ThreadId, stack,
 };
 
 use super::known::{may_be_read, not_frozen};
@@ -36,9 +36,14 @@ pub(super) fn assemble(
         Some(regions) => Some(regions),
         None => read_known_regions(&live, &prelude.regions)?,
     };
-    let regions = match regions {
-        Some(regions) if !prelude.regions.is_empty() => regions,
-        _ => read_regions(&live)?,
+    let (regions, counted) = match regions {
+        Some(regions) if !prelude.regions.is_empty() => {
+            (regions, CountMoment { time: Some(prelude.counted), while_stopped: false })
+        }
+        _ => {
+            let moment = CountMoment { time: Some(SystemTime::now()), while_stopped: stopped.is_some() };
+            (read_regions(&live)?, moment)
+        }
     };
     if regions.is_empty() {
         return Err(LiveError::Ended(pid));
@@ -90,6 +95,7 @@ pub(super) fn assemble(
         threads,
         modules,
         regions,
+        regions_counted: Some(counted),
         handles,
         fault: None,
         selected,

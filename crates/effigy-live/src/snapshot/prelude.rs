@@ -1,6 +1,7 @@
 //! What is read before the target is stopped.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use bstr::{BString, ByteSlice};
 use effigy_process::{
@@ -55,6 +56,8 @@ pub struct Prelude {
     pub(crate) handles: Vec<Handle>,
     /// The regions, unless they are all to be read while the target stands still.
     pub(crate) regions: Vec<Region>,
+    /// When they were read.
+    pub(crate) counted: SystemTime,
     pub(crate) mark: Mark,
     name: BString,
     witness: ThreadId,
@@ -103,6 +106,7 @@ impl Prelude {
             .map(|(tid, facts)| (*tid, kernel_facts(&dir, ThreadId(*tid), Some(facts.state.0))))
             .collect();
         let regions = read_regions(&live)?;
+        let counted = SystemTime::now();
         let sockets = SocketTable::read(&live);
         let (system, cpuinfo, uptime) = read_system();
         let mut gaps = Vec::new();
@@ -140,6 +144,7 @@ impl Prelude {
             sockets,
             images: known_images(witness, &live, &regions, system.page_size)?,
             regions: if options.careful { Vec::new() } else { regions },
+            counted,
             dir,
             system,
             cpuinfo,

@@ -128,6 +128,9 @@ pub(crate) struct RegionsArgs {
     /// Only the region of this address, with all that is known of it
     #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
     pub(crate) at: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
 }
 
 /// Usages of regions.

@@ -1,6 +1,7 @@
 //! `effigy regions`: the address space, and what it is used for: WinDbg's `!address`.
 
 mod filter;
+mod held;
 mod summary;
 
 use effigy_analysis::address_space::{AddressSpace, Kind, SpaceOptions, SpaceRegion, State, Usage};
@@ -9,10 +10,10 @@ use serde::Serialize;
 
 use self::filter::Filter;
 pub(super) use self::filter::usage_of;
+use self::held::{Counted, Held};
 use crate::cli::RegionsArgs;
 use crate::exit::Exit;
 use crate::print::{self, Page};
-use crate::stretches;
 use crate::subject::{Look, Refused, Subject};
 use crate::table::{Align, Table};
 use crate::words;
@@ -25,7 +26,8 @@ pub(crate) fn run(args: &RegionsArgs) -> Exit {
 fn answer(args: &RegionsArgs) -> Result<Exit, Refused> {
     let wants_register = args.at.as_deref().is_some_and(|at| at.starts_with('@'));
     let look = if wants_register { Look::Registers } else { Look::Threads };
-    let subject = Subject::open(&args.target.target, look)?;
+    let mut subject = Subject::open(&args.target.target, look)?;
+    subject.look_for_images(&args.images)?;
     let at = args.at.as_deref().map(|at| subject.address(at, None)).transpose()?;
     let filter = Filter::new(args, at);
     let space = space(&subject);
@@ -34,7 +36,8 @@ fn answer(args: &RegionsArgs) -> Result<Exit, Refused> {
     if args.target.json {
         let summary = args.summary.then(|| summary::Summary::of(&subject, &space));
         let regions = (!args.summary).then(|| regions.iter().map(|region| Row::of(&subject, region)).collect());
-        page.json(&subject.document(Answer { listed: space.listed, regions, summary }));
+        let counted = Counted::of(&subject);
+        page.json(&subject.document(Answer { listed: space.listed, counted, regions, summary }));
         return Ok(page.finish());
     }
     subject.say_warnings();
@@ -44,6 +47,9 @@ fn answer(args: &RegionsArgs) -> Result<Exit, Refused> {
         None => {
             if !space.listed {
                 page.line("The dump lists no regions: these are its modules and stacks.");
+            }
+            if let Some(text) = held::when_counted(&subject) {
+                page.line(format!("Resident, swapped and shared memory was counted {text}."));
             }
             table(&subject, &regions, filter.wants_free()).print(&mut page);
         }
@@ -62,6 +68,8 @@ pub(super) fn space(subject: &Subject) -> AddressSpace {
 struct Answer<'a> {
     /// Whether the source lists regions.
     listed: bool,
+    /// When regions' memory was counted.
+    counted: Option<Counted>,
     #[serde(skip_serializing_if = "Option::is_none")]
     regions: Option<Vec<Row<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,6 +85,8 @@ struct Row<'a> {
     locked: bool,
     /// Bytes of a file of which the process has copies of its own.
     copied_on_write: Option<u64>,
+    #[serde(flatten)]
+    held: Held,
 }
 
 impl<'a> Row<'a> {
@@ -84,7 +94,8 @@ impl<'a> Row<'a> {
         let source = subject.process().region_at(region.range.start());
         let locked = source.is_some_and(|source| source.flags.contains(RegionFlags::LOCKED));
         let copied_on_write = source.and_then(Region::copied_on_write);
-        Self { region, module_name: module_name(subject, region), locked, copied_on_write }
+        let held = Held::of(subject, region.range);
+        Self { region, module_name: module_name(subject, region), locked, copied_on_write, held }
     }
 }
 
@@ -139,6 +150,7 @@ fn table(subject: &Subject, regions: &[&SpaceRegion], free: bool) -> Table {
         ("Resident", Align::Right),
         ("Swapped", Align::Right),
         ("Shared", Align::Right),
+        ("FromImages", Align::Right),
         ("Usage", Align::Left),
         ("", Align::Left),
     ]);
@@ -154,6 +166,7 @@ fn table(subject: &Subject, regions: &[&SpaceRegion], free: bool) -> Table {
             bytes(region.resident),
             bytes(region.swapped.filter(|swapped| *swapped > 0)),
             bytes(region.shared.filter(|shared| *shared > 0)),
+            bytes(Held::of(subject, region.range).from_images.filter(|bytes| *bytes > 0)),
             usage_name(region.usage).to_owned(),
             note(subject, region),
         ]);
@@ -203,6 +216,7 @@ fn one(subject: &Subject, at: Address, regions: &[&SpaceRegion], page: &mut Page
         let flags: Vec<_> = source.flags.iter_names().map(|(name, _)| name).collect();
         say("Flags:", flags.join(" "));
         say("Copied on write:", known(source.copied_on_write()));
+        say("Locked:", if source.flags.contains(RegionFlags::LOCKED) { "yes".to_owned() } else { String::new() });
     }
     say("Name:", print::safe(&region.name));
     say("Module:", subject.place(at).unwrap_or_default());
@@ -210,14 +224,21 @@ fn one(subject: &Subject, at: Address, regions: &[&SpaceRegion], page: &mut Page
     say("Resident:", known(region.resident));
     say("Swapped:", known(region.swapped));
     say("Shared:", known(region.shared));
-    if subject.dump().is_some() {
-        say("In this dump:", captured_in(subject, region.range));
+    if region.resident.is_some() {
+        say("Counted:", held::when_counted(subject).unwrap_or_default());
+    }
+    let held = Held::of(subject, region.range);
+    let part = |bytes| part_of(region.range, bytes);
+    say("In this dump:", held.in_dump.map(part).unwrap_or_default());
+    say("From images:", held.from_images.filter(|bytes| *bytes > 0).map(part).unwrap_or_default());
+    for file in subject.image_parts(region.range) {
+        page.line(format!("{:<24}{}", "Image file:", print::safe(file.path.as_bytes())));
     }
 }
 
-/// How much of a range is in the dump.
-fn captured_in(subject: &Subject, range: AddressRange) -> String {
-    match stretches::captured_bytes(subject, range) {
+/// How much of a range so many bytes are.
+fn part_of(range: AddressRange, bytes: u64) -> String {
+    match bytes {
         0 => "nothing of it".to_owned(),
         all if all == range.size() => "all of it".to_owned(),
         some => format!("{} of it", summary::long_size(some)),

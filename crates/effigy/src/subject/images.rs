@@ -161,10 +161,10 @@ impl Subject {
         self.images.as_ref()?.memory.as_ref()
     }
 
-    /// What of a range comes from image files, and from which.
+    /// What of a range comes from image files, or could, and from which.
     pub(crate) fn image_parts(&self, range: AddressRange) -> Vec<FromImage> {
         let mut parts: Vec<FromImage> = Vec::new();
-        let Some(images) = self.images.as_ref().filter(|images| images.is_used()) else { return parts };
+        let Some(images) = self.images.as_ref() else { return parts };
         for (range, file) in images.files.within(range) {
             let path = path_of(file);
             match parts.last_mut().filter(|last| last.range.end() == range.start() && last.path == path) {

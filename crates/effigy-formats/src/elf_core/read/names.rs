@@ -96,4 +96,5 @@ const OWN: &[(u32, &str)] = &[
     (effigy::STAT, "stat"),
     (effigy::UPTIME, "uptime"),
     (effigy::MAPS, "maps"),
+    (effigy::WORKING_SETS, "working sets"),
 ];

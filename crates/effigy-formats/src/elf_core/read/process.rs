@@ -10,7 +10,7 @@ use super::notes::Note;
 use super::threads::Threads;
 use super::{Core, CoreError, files, info, names};
 use crate::opened::{Part, Warning, or_warn};
-use crate::{Attachment, facts};
+use crate::{Attachment, facts, working_set};
 
 /// `AT_PAGESZ` of the auxiliary vector.
 const PAGE_SIZE: u64 = 6;
@@ -202,6 +202,9 @@ impl Collected {
         let selected = process.selected;
         let minidump_type = facts::complete(known(effigy::FACTS), known(effigy::GAPS), process, warnings);
         process.selected = selected;
+        if let Some(bytes) = self.own(effigy::WORKING_SETS) {
+            or_warn(working_set::complete(bytes, process), warnings);
+        }
         let attached = text(effigy::ATTACHMENTS).map(|text| facts::attachments(&text)).transpose();
         (or_warn(attached, warnings).unwrap_or_default(), minidump_type.unwrap_or(0))
     }

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::super::layout::{OWNER_EFFIGY, effigy};
 use super::notes::Notes;
 use crate::facts::{AttachmentEntry, Facts};
-use crate::{Attachment, Contents};
+use crate::{Attachment, Contents, working_set};
 
 /// All of them. `data_offset` is where in the file the memory begins.
 pub(super) fn write(contents: &Contents<'_>, data_offset: u64, notes: &mut Notes<'_>) -> io::Result<()> {
@@ -33,7 +33,11 @@ pub(super) fn write(contents: &Contents<'_>, data_offset: u64, notes: &mut Notes
             out.write_all(&region.maps_line())?;
             out.write_all(b"\n")
         })
-    })
+    })?;
+    if working_set::is_known(process) {
+        notes.stream(OWNER_EFFIGY, effigy::WORKING_SETS, |out| working_set::write(process, out))?;
+    }
+    Ok(())
 }
 
 fn text_files(process: &Process) -> [(u32, &[u8]); 9] {

@@ -90,3 +90,6 @@ pub(crate) const EFFIGY_REGISTER_NOTES: u32 = 0x4546_4702;
 /// effigy's own: where the attached files lie, as a JSON array of objects with `name`, `build_id`, `offset` and `length`
 /// (bytes from the start of the file), followed by any number of spaces.
 pub(crate) const EFFIGY_ATTACHMENTS: u32 = 0x4546_4703;
+
+/// effigy's own: what of each region was in memory, and when that was counted; see [`crate::working_set`].
+pub(crate) const EFFIGY_WORKING_SETS: u32 = 0x4546_4704;

@@ -80,4 +80,5 @@ const NAMES: &[(u32, &str)] = &[
     (stream::EFFIGY_FACTS, "EffigyFacts"),
     (stream::EFFIGY_REGISTER_NOTES, "EffigyRegisterNotes"),
     (stream::EFFIGY_ATTACHMENTS, "EffigyAttachments"),
+    (stream::EFFIGY_WORKING_SETS, "EffigyWorkingSets"),
 ];

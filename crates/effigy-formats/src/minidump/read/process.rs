@@ -12,9 +12,9 @@ use effigy_process::{
 use super::context::{self, architecture};
 use super::{Dump, Exception, ModuleIdentity, ReadError, names, wow64};
 use crate::MemoryMap;
-use crate::facts;
 use crate::minidump::layout::{self, DUMP_REQUESTED, ThreadInfo, ThreadInfoHeader, stream};
 use crate::opened::{MOST_WARNINGS, Part, Warning, or_warn};
+use crate::{facts, working_set};
 
 /// `STILL_ACTIVE` of winbase.h: the exit status of what has not exited.
 const STILL_ACTIVE: u32 = 259;
@@ -60,6 +60,9 @@ impl Dump {
             see_32_bits(&mut process, memory, warnings);
         }
         let _ = facts::complete(self.facts(), self.soft_errors(), &mut process, warnings);
+        if let Some(bytes) = or_warn(self.stream(stream::EFFIGY_WORKING_SETS), warnings) {
+            or_warn(working_set::complete(&bytes, &mut process), warnings);
+        }
         process
     }
 

@@ -23,6 +23,7 @@ mod thread_info;
 mod thread_names;
 mod threads;
 mod vm_counters;
+mod working_sets;
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -77,6 +78,7 @@ const STREAMS: &[(u32, WriteStream)] = &[
     (stream::MOZ_SOFT_ERRORS, |scene, out| soft_errors::write(scene.contents, out)),
     (stream::EFFIGY_FACTS, facts::write),
     (stream::EFFIGY_REGISTER_NOTES, register_notes::write),
+    (stream::EFFIGY_WORKING_SETS, working_sets::write),
     (stream::EFFIGY_ATTACHMENTS, |scene, out| attachments::write(scene.contents, scene.data_offset, out)),
 ];
 

@@ -6,7 +6,7 @@ use effigy_dump::sink::{FileWriter, Output, PartialFile, size};
 use effigy_process::AddressRange;
 use serde::Serialize;
 
-use super::read::{look, tell_missing};
+use super::read::{look, tell_images, tell_missing};
 use crate::cli::WriteFileArgs;
 use crate::exit::Exit;
 use crate::print::{self, Page};
@@ -106,5 +106,6 @@ fn tell(subject: &Subject, answer: Answer, json: bool) -> Exit {
         page.line(format!("{} of it are zeros, as there is nothing:", size(answer.filled_bytes)));
         tell_missing(subject.process(), &answer.missing, &mut page);
     }
+    tell_images(subject, answer.range, &mut page);
     page.finish()
 }

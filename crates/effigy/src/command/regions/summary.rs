@@ -4,6 +4,7 @@ use effigy_analysis::address_space::{AddressSpace, Kind, Rights, Row, State, Usa
 use effigy_process::{MemoryCounters, PageFaults, Region};
 use serde::Serialize;
 
+use super::held::{Held, when_counted};
 use super::{kind_name, state_name, usage_name};
 use crate::print::Page;
 use crate::subject::Subject;
@@ -21,6 +22,9 @@ pub(super) struct Summary<'a> {
     working_set: Option<WorkingSet>,
     /// Bytes of files of which the process has copies of its own.
     copied_on_write: Option<u64>,
+    /// Bytes of what is in use that the dump holds, and that image files have of the rest.
+    #[serde(flatten)]
+    held: Held,
     memory: Option<&'a MemoryCounters>,
     page_faults: Option<&'a PageFaults>,
 }
@@ -36,6 +40,7 @@ impl<'a> Summary<'a> {
             by_protection: &space.by_protection,
             working_set: space.working_set,
             copied_on_write: copied_on_write(subject),
+            held: held(subject, space),
             memory: subject.process().counters.as_ref(),
             page_faults: subject.process().page_faults.as_ref(),
         }
@@ -45,6 +50,20 @@ impl<'a> Summary<'a> {
 /// What the process has copied of the files that it has mapped; `None` when that is known of no region.
 fn copied_on_write(subject: &Subject) -> Option<u64> {
     subject.process().regions.iter().filter_map(Region::copied_on_write).reduce(u64::saturating_add)
+}
+
+fn held(subject: &Subject, space: &AddressSpace) -> Held {
+    let busy = space.regions.iter().filter(|region| region.is_busy());
+    let none = Held { in_dump: Some(0), from_images: Some(0) };
+    let add = |sum: Option<u64>, bytes: Option<u64>| Some(sum?.saturating_add(bytes?));
+    let sum = busy.map(|region| Held::of(subject, region.range)).fold(none, |sum, held| Held {
+        in_dump: add(sum.in_dump, held.in_dump),
+        from_images: add(sum.from_images, held.from_images),
+    });
+    Held {
+        in_dump: sum.in_dump.filter(|_| subject.dump().is_some()),
+        from_images: sum.from_images.filter(|_| subject.images().is_some()),
+    }
 }
 
 /// Prints the tables.
@@ -59,6 +78,7 @@ pub(super) fn print(subject: &Subject, space: &AddressSpace, page: &mut Page) {
         page.line(format!("{:<40} {base:>20} {:>34}", usage_name(row.key), long_size(row.largest.size())));
     }
     working_set(subject, space, page);
+    where_it_is(subject, space, page);
     if !space.listed {
         page.line("");
         page.line("The dump lists no regions: these are its modules and stacks.");
@@ -112,6 +132,21 @@ fn working_set(subject: &Subject, space: &AddressSpace, page: &mut Page) {
     if let Some(faults) = &process.page_faults {
         page.line(format!("{:<40} {:>43}", "Soft faults", faults.minor));
         page.line(format!("{:<40} {:>43}", "Hard faults", faults.major));
+    }
+    if let Some(text) = when_counted(subject).filter(|_| space.working_set.is_some()) {
+        page.line(format!("Resident and swapped memory was counted {text}."));
+    }
+}
+
+/// What of the memory a dump holds, and what of the rest image files have.
+fn where_it_is(subject: &Subject, space: &AddressSpace, page: &mut Page) {
+    let held = held(subject, space);
+    let Some(in_dump) = held.in_dump else { return };
+    page.line("");
+    page.line(format!("--- {:-<36}", "Contents "));
+    page.line(format!("{:<40} {:>43}", "In this dump", long_size(in_dump)));
+    if let Some(bytes) = held.from_images.filter(|bytes| *bytes > 0) {
+        page.line(format!("{:<40} {:>43}", "From image files", long_size(bytes)));
     }
 }
 
