@@ -1,11 +1,11 @@
 #![no_main]
-//! What holds names: symbol files of Breakpad's, tables of images, mangled names, and code.
+//! What holds names: symbol files of Breakpad's, tables of images, mangled names, code, and interpreters of Python.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use effigy_process::Architecture;
+use effigy_process::{Address, Architecture, Memory, NotRead};
 use effigy_symbols::SymbolTable;
 use effigy_symbols::breakpad::BreakpadTable;
 use effigy_symbols::disassemble::Disassembler;
@@ -13,12 +13,15 @@ use effigy_symbols::dwarf::{DwarfFiles, LocalFiles};
 use effigy_symbols::image::Image;
 use effigy_symbols::index::Index;
 use effigy_symbols::merge::{ModuleFiles, Tables};
+use effigy_symbols::python::{self, Version};
 use effigy_symbols::{demangle, pattern::Pattern};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if bytes.starts_with(b"MODULE ") {
         breakpad(bytes);
+    } else if let Some(memory) = bytes.strip_prefix(b"PYTHON") {
+        interpreter(memory);
     } else if let Ok(image) = Image::from_bytes(bytes.to_vec(), Path::new("fuzzed")) {
         tables(Arc::new(image));
     } else if let Some((&way, rest)) = bytes.split_first() {
@@ -27,6 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
             1 => {
                 drop(demangle::demangle(rest));
                 drop(demangle::demangle_short(rest));
+                drop(demangle::demangle(&[b"$s", rest].concat()));
             }
             2 => {
                 let (pattern, text) = rest.split_at(rest.len() / 4);
@@ -59,6 +63,25 @@ fn tables(image: Arc<Image>) {
         drop((tables.names_at(offset), tables.symbol_at(offset)));
     }
     tables.find("*a*", &mut |_| ControlFlow::Continue(()));
+}
+
+/// Memory that begins with the interpreter's runtime, and whose pointers have sixteen bits that count.
+struct Narrow<'a>(&'a [u8]);
+
+impl Memory for Narrow<'_> {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
+        let from = usize::from(address.0 as u16);
+        let rest = self.0.get(from..).filter(|rest| !rest.is_empty()).ok_or(NotRead::NotCaptured)?;
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+}
+
+fn interpreter(memory: &[u8]) {
+    let Some((minor, memory)) = memory.split_first() else { return };
+    let version = Version { major: 3, minor: 9 + minor % 5 };
+    let _ = python::threads(&Narrow(memory), Architecture::X86_64, Address(0), version);
 }
 
 fn code(bytes: &[u8]) {

@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::interpreters::{self, Interpreter};
 use super::{stacks, stacks_of};
-use crate::harness::{Plan, State, Target, Tolerance, oracle, scratch, source_dir, thread_states};
+use crate::harness::{
+    Plan, State, Target, Tolerance, dump_core, dump_minidump, effigy, oracle, scratch, source_dir, thread_states,
+};
 
 /// One thread recurses deeper than what is printed unless that is asked for.
 const DEEP: &[&str] = &["--limit", "4096"];
@@ -111,6 +113,17 @@ fn of_a_running_process() {
 }
 
 #[test]
+fn of_dumps() {
+    for interpreter in interpreters::all() {
+        let (target, told) = parked(&interpreter);
+        let core = dump_core(&target, &["--kind", "full"]);
+        check(&stacks_of(&core.path, DEEP), &told, &interpreter, "core");
+        let minidump = dump_minidump(&target, &["--kind", "full"]);
+        check(&stacks_of(&minidump.path, DEEP), &told, &interpreter, "minidump");
+    }
+}
+
+#[test]
 fn of_cores_that_gdb_takes() {
     let Some(gcore) = oracle("gcore") else { return };
     for interpreter in interpreters::all() {
@@ -178,5 +191,23 @@ fn of_a_forked_process() {
         let answer = whole(&child.to_string());
         let functions: Vec<_> = frames(rows(&answer, child)).into_iter().map(|frame| frame.0).collect();
         assert_eq!(functions, ["in_child", "<module>"], "{interpreter}");
+    }
+}
+
+/// A process is not held for long, and what is read when it has gone on is not shown as if it were of the same moment.
+#[test]
+fn of_a_process_that_cannot_be_read_in_time() {
+    let all = interpreters::all();
+    let Some(interpreter) = all.first() else { return };
+    let (target, told) = parked(interpreter);
+    let before = State::of(target.pid);
+    let look = effigy(["stacks", "--json", "--no-index", &target.pid_text()]).env("EFFIGY_FAULT", "slow-read");
+    let answer = look.run().expect(0).json();
+    before.assert_unharmed(Tolerance::STRICT);
+    let why = answer["python_missing"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    assert!(why.contains("within 50 ms"), "{why}");
+    for (_, tid, name, expected) in &told {
+        let found = frames(rows(&answer, *tid));
+        assert!(found.is_empty() || found == *expected, "{interpreter}, thread {name}: {found:#?}");
     }
 }

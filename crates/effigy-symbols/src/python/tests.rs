@@ -92,6 +92,24 @@ fn every_version_gives_its_threads_and_frames() {
     }
 }
 
+/// Before 3.11 Python notes no ids: glibc's control block of a thread has one, if it is such a block.
+#[test]
+fn ids_are_those_of_glibc_where_python_notes_none() {
+    for minor in VERSIONS {
+        let mut made = made(minor, three_frames);
+        let block = made.fake.block(1024);
+        for offset in [0, 16] {
+            made.fake.number(block, offset, block.0);
+        }
+        made.fake.put(block, 720, &77_i32.to_le_bytes());
+        made.fake.number(made.threads[0], made.layout.thread.thread_id, block.0);
+        let id = |fake: &Fake| read(fake, made.runtime, minor).unwrap().threads[0].native_id;
+        assert_eq!(id(&made.fake), Some(if minor >= 11 { 11 } else { 77 }), "3.{minor}");
+        made.fake.number(block, 16, 0);
+        assert_eq!(id(&made.fake), (minor >= 11).then_some(11), "3.{minor}");
+    }
+}
+
 #[test]
 fn text_of_one_byte_a_character_is_latin_where_it_is_not_ascii() {
     let layout = layout_of(11);
