@@ -85,9 +85,11 @@ fn interpreter(memory: &[u8]) {
 }
 
 fn code(bytes: &[u8]) {
-    for architecture in [Architecture::X86, Architecture::X86_64, Architecture::Aarch64] {
+    for architecture in [Architecture::X86, Architecture::X86_64, Architecture::Aarch64, Architecture::Arm] {
         let Ok(disassembler) = Disassembler::new(architecture) else { continue };
-        drop(disassembler.forwards(bytes, 0xffff_ffff_ffff_ff00, 1000));
-        drop(disassembler.backwards(&bytes[..bytes.len().min(500)], 0x1000, 10));
+        for disassembler in [disassembler, disassembler.thumb()] {
+            drop(disassembler.forwards(bytes, 0xffff_ffff_ffff_ff00, 1000));
+            drop(disassembler.backwards(&bytes[..bytes.len().min(500)], 0x1000, 10));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Machine code as text, with where each instruction goes to. The names of those places are the business of whoever asks.
 
+mod arm32;
 mod arm64;
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,10 @@ pub enum DisassembleError {
 enum Decoder {
     X86(u32),
     Arm64,
+    /// Whether it is Thumb code.
+    Arm32 {
+        thumb: bool,
+    },
 }
 
 /// Reads the instructions of one processor.
@@ -64,7 +69,8 @@ pub struct Disassembler {
 }
 
 impl Disassembler {
-    /// For x86, x86-64 and 64-bit ARM.
+    /// For x86, x86-64, and ARM of 64 and 32 bits; of the latter the instructions of four bytes each, see
+    /// [`thumb`](Self::thumb).
     ///
     /// # Errors
     /// For any other processor.
@@ -73,9 +79,20 @@ impl Disassembler {
             Architecture::X86 => Decoder::X86(32),
             Architecture::X86_64 | Architecture::X32 => Decoder::X86(64),
             Architecture::Aarch64 => Decoder::Arm64,
+            Architecture::Arm => Decoder::Arm32 { thumb: false },
             other => return Err(DisassembleError::Unknown(other)),
         };
         Ok(Self { decoder })
+    }
+
+    /// For Thumb code, where the processor is one of 32-bit ARM; any other stays as it is.
+    #[must_use]
+    pub fn thumb(self) -> Self {
+        let decoder = match self.decoder {
+            Decoder::Arm32 { .. } => Decoder::Arm32 { thumb: true },
+            other => other,
+        };
+        Self { decoder }
     }
 
     /// At most `count` instructions of `code`, which lies at `address`. One that is cut off at the end of the code is
@@ -86,20 +103,22 @@ impl Disassembler {
         match self.decoder {
             Decoder::X86(bits) => x86::forwards(code, address, bits, count),
             Decoder::Arm64 => arm64::forwards(code, address, count),
+            Decoder::Arm32 { thumb } => arm32::forwards(code, address, thumb, count),
         }
     }
 
     /// At most `count` instructions before the end of `code`, which lies at `address`; the last of them ends where the
     /// code does.
     ///
-    /// Instructions of x86 cannot be read backwards: those are taken that come out when reading begins as early as it
-    /// can and meets the end. Give it [`window`](Self::window) bytes, or the code from the function's beginning on,
+    /// Instructions of x86 and Thumb cannot be read backwards: those are taken that come out when reading begins as early
+    /// as it can and meets the end. Give it [`window`](Self::window) bytes, or the code from the function's beginning on,
     /// which makes it sure.
     #[must_use]
     pub fn backwards(&self, code: &[u8], address: u64, count: usize) -> Vec<Instruction> {
         let skipped = match self.decoder {
             Decoder::X86(bits) => x86::beginning(code, address, bits),
             Decoder::Arm64 => code.len() % 4,
+            Decoder::Arm32 { thumb } => arm32::beginning(code, thumb),
         };
         let address = address.saturating_add(skipped as u64);
         let mut instructions = self.forwards(code.get(skipped..).unwrap_or_default(), address, MOST_INSTRUCTIONS);
@@ -115,7 +134,8 @@ impl Disassembler {
         match self.decoder {
             // Some more, as the first few may be read wrongly.
             Decoder::X86(_) => (count + 8) * LONGEST_INSTRUCTION,
-            Decoder::Arm64 => count * 4,
+            Decoder::Arm64 | Decoder::Arm32 { thumb: false } => count * 4,
+            Decoder::Arm32 { thumb: true } => (count + 8) * 4,
         }
     }
 }

@@ -70,6 +70,37 @@ fn instructions_of_64_bit_arm() {
     assert!(!instructions[5].is_valid);
 }
 
+#[test]
+fn thumb_means_nothing_to_other_processors() {
+    let disassembler = Disassembler::new(Architecture::X86_64).unwrap().thumb();
+    assert_eq!(disassembler.forwards(&CODE, 0x1000, 100).len(), 5);
+}
+
+/// Thumb instructions have two bytes or four, and are found from behind all the same.
+#[test]
+fn thumb_backwards() {
+    let disassembler = Disassembler::new(Architecture::Arm).unwrap().thumb();
+    // push {r4, lr}; bl 0x1000; cbz r0, 0x100c; nop
+    let code = [0x10, 0xb5, 0xff, 0xf7, 0xfd, 0xff, 0x10, 0xb1, 0x00, 0xbf];
+    let before = disassembler.backwards(&code, 0x1000, 3);
+    let told: Vec<_> = before.iter().map(|each| (each.address, each.bytes.len(), each.target)).collect();
+    assert_eq!(told, [(0x1002, 4, Some(0x1000)), (0x1006, 2, Some(0x100e)), (0x1008, 2, None)]);
+    assert!(before[0].text.ends_with("0x1000"), "{before:?}");
+}
+
+/// What the decoder does not know, or would panic at.
+#[test]
+fn odd_instructions_of_32_bit_arm() {
+    let disassembler = Disassembler::new(Architecture::Arm).unwrap();
+    // nop, wfi, a hint that is none, an addition of vectors, a load of the last register and the one behind it.
+    let words = [0xe320_f000u32, 0xe320_f003, 0xe320_f0ff, 0xf220_0844, 0xe1c0_f0d0];
+    let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let told: Vec<_> = disassembler.forwards(&code, 0, 9).into_iter().map(|each| each.text).collect();
+    assert_eq!(told, ["nop", "wfi", ".inst 0xe320f0ff", ".inst 0xf2200844", "(bad)"]);
+    let thumb = disassembler.thumb().forwards(&[0x20, 0xef, 0x44, 0x08, 0x70, 0x47], 0, 9);
+    assert_eq!(texts(&thumb), [(0, ".inst.w 0xef200844"), (4, "bx lr")]);
+}
+
 /// Lengths and targets of all instructions of a program are those of objdump.
 #[test]
 fn lengths_are_those_of_objdump() {
@@ -102,8 +133,9 @@ fn any_bytes_are_no_harm() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         bytes.extend_from_slice(&seed.to_le_bytes()[4..]);
     }
-    for architecture in [Architecture::X86, Architecture::X86_64, Architecture::Aarch64] {
-        let disassembler = Disassembler::new(architecture).unwrap();
+    let all = [Architecture::X86, Architecture::X86_64, Architecture::Aarch64, Architecture::Arm];
+    let all = all.map(|architecture| Disassembler::new(architecture).unwrap());
+    for disassembler in all.into_iter().chain([all[3].thumb()]) {
         let instructions = disassembler.forwards(&bytes, u64::MAX - 100, usize::MAX);
         let total: usize = instructions.iter().map(|instruction| instruction.bytes.len()).sum();
         assert!(bytes.len() - total < LONGEST_INSTRUCTION);

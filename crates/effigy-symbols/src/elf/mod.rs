@@ -5,6 +5,7 @@
 mod stubs;
 #[cfg(test)]
 mod tests;
+mod thumb;
 
 use std::io::Read;
 use std::ops::{ControlFlow, Range};
@@ -19,6 +20,8 @@ use crate::name::{Name, Symbol, SymbolKind, SymbolTable};
 use crate::pattern::Pattern;
 use crate::symbol_list::{Entry, SymbolList, code_of};
 use crate::text;
+
+pub use self::thumb::is_thumb;
 
 /// Memory that unpacking `.gnu_debugdata` may take, in KiB: more than any preset of xz needs.
 const UNPACKING: u32 = 128 << 10;

@@ -189,3 +189,25 @@ fn damaged_files_are_no_harm() {
         }
     }
 }
+
+/// Two functions in ARM code and three in Thumb code, by their marks and, without those, by their own addresses.
+#[test]
+fn arm_code_and_thumb_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/unwind/arm/ehabi");
+    let told = |image: &Image| {
+        let offsets = [0x124, 0x12c, 0x13c, 0x144, 0x15a, 0x15c, 0x16c, 0x170, 0x188u64];
+        offsets.map(|offset| is_thumb(image, 0x10000 + offset))
+    };
+    let expected = [false, false, false, true, true, false, false, true, true].map(Some);
+    let image = Image::open(&path).unwrap();
+    assert_eq!(told(&image), expected);
+    assert_eq!(is_thumb(&image, 0), None, "nothing is below");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The marks get other names.
+    for at in 0..bytes.len() - 3 {
+        if matches!(&bytes[at..at + 3], b"$a." | b"$t.") {
+            bytes[at + 1] = b'x';
+        }
+    }
+    assert_eq!(told(&Image::from_bytes(bytes, &path).unwrap()), expected);
+}

@@ -1,8 +1,8 @@
 //! `effigy disassemble`: machine code as instructions: WinDbg's `u`, `ub` and `uf`.
 
-use effigy_process::{Address, CapturedMemory, NotRead, Process};
-use effigy_symbols::demangle;
+use effigy_process::{Address, Architecture, CapturedMemory, NotRead, Process};
 use effigy_symbols::disassemble::{Disassembler, Instruction};
+use effigy_symbols::{demangle, elf};
 use serde::Serialize;
 
 use crate::cli::DisassembleArgs;
@@ -29,6 +29,7 @@ fn answer(args: &DisassembleArgs) -> Result<Exit, Refused> {
     let process = subject.process();
     let decoder = Disassembler::new(process.architecture).map_err(|error| (Exit::Usage, error.to_string()))?;
     let (address, function) = super::symbol::place(&subject, &symbols, &args.place)?;
+    let (decoder, address) = encoding(&symbols, process, decoder, address);
     let whole = args.function || function.is_some();
     let code = Code { memory: subject.memory(), decoder };
     let instructions = if whole {
@@ -59,6 +60,28 @@ fn answer(args: &DisassembleArgs) -> Result<Exit, Refused> {
         page.line(row.line(process));
     }
     Ok(page.finish())
+}
+
+/// The decoder for the code at an address, and where that code is. On 32-bit ARM an odd address means Thumb code, as it does
+/// to the processor; of an even one the symbols tell.
+fn encoding(
+    symbols: &Symbols<'_>,
+    process: &Process,
+    decoder: Disassembler,
+    address: Address,
+) -> (Disassembler, Address) {
+    if process.architecture != Architecture::Arm {
+        return (decoder, address);
+    }
+    let code = Address(address.0 & !1);
+    let told = || {
+        symbols.module_at(code).is_some_and(|module| {
+            let offset = code.0 - process.modules[module].range.start().0;
+            symbols.image_of(module).and_then(|image| elf::is_thumb(&image, offset)) == Some(true)
+        })
+    };
+    let is_thumb = address.0 & 1 == 1 || told();
+    (if is_thumb { decoder.thumb() } else { decoder }, code)
 }
 
 /// Where the function of an address begins, and its length.

@@ -173,7 +173,8 @@ impl Symbols<'_> {
         Some((index, self.tables_of(index)?.symbol_at(offset)?))
     }
 
-    fn module_at(&self, address: Address) -> Option<usize> {
+    /// The module that an address is in.
+    pub(crate) fn module_at(&self, address: Address) -> Option<usize> {
         let after = self.process.modules.partition_point(|module| module.range.start() <= address);
         (0..after).rev().find(|index| self.process.modules[*index].range.contains(address))
     }
