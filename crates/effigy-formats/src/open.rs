@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use effigy_process::{AddressRange, CapturedMemory, GapReason, GapSubject, NotRead, Process, Protection};
+use effigy_process::{AddressRange, CapturedMemory, GapReason, GapSubject, NotRead, Process};
 
 use crate::elf_core::read::{Core, CoreError};
 use crate::minidump::read::{Dump, ReadError};
@@ -15,7 +15,7 @@ use crate::opened::or_warn;
 use crate::reflection::{Configuration, ConfigurationError, LARGEST, Pair, PairError, is_configuration};
 use crate::source::{SharedSource, Source};
 use crate::unpack::{UnpackError, unpack};
-use crate::{DumpKind, MemoryMap, OpenedDump, PairFile, Warning, facts};
+use crate::{Coverage, DumpKind, MemoryMap, OpenedDump, PairFile, Warning, facts};
 
 /// `MiniDumpWithFullMemory` and `MiniDumpWithPrivateReadWriteMemory`: all that the process has written is there.
 const FULL: u64 = 0x202;
@@ -143,7 +143,7 @@ fn minidump(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDu
     Ok(OpenedDump {
         kind: DumpKind::Minidump,
         compression: None,
-        is_full: dump.is_full(),
+        coverage: Coverage::said(dump.is_full()),
         minidump_type: dump.minidump_type(),
         header: dump.header_fields(),
         memory: explained(memory, &process, &mut warnings),
@@ -172,13 +172,14 @@ fn core(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, 
         warnings.push(Warning::at(size, text));
     }
     let read = core.process(&mut warnings);
-    let writable = core.segments().iter().filter(|segment| segment.protection.contains(Protection::WRITE));
-    let is_full = writable.clone().all(|segment| segment.captured + segment.cut >= segment.range.size());
     Ok(OpenedDump {
         kind: DumpKind::ElfCore,
         compression: None,
         // A core of effigy says so itself: pages that were never touched are in none.
-        is_full: is_full && writable.count() > 0 || read.minidump_type & FULL != 0,
+        coverage: match read.minidump_type {
+            0 => read.coverage,
+            said => Coverage::said(said & FULL != 0),
+        },
         minidump_type: read.minidump_type,
         header: core.header_fields(),
         memory: explained(core.memory().clone(), &read.process, &mut warnings),
@@ -215,7 +216,7 @@ fn pair(
     Ok(OpenedDump {
         kind: DumpKind::ReflectionPair,
         compression: None,
-        is_full: pair.memory_dump().is_full(),
+        coverage: Coverage::said(pair.memory_dump().is_full()),
         minidump_type: pair.minidump_type(),
         header: pair.default_dump().header_fields(),
         memory: explained(memory, &process, &mut warnings),

@@ -18,9 +18,8 @@ pub struct OpenedDump {
     pub kind: DumpKind,
     /// How it is compressed.
     pub compression: Option<Compression>,
-    /// Whether it is meant to hold all of the process's memory: what is mapped and not in it was not wanted or could not
-    /// be read.
-    pub is_full: bool,
+    /// How much of the process's memory it is meant to hold.
+    pub coverage: Coverage,
     /// What the dump says it holds, MINIDUMP_TYPE bits; 0 for cores of others than effigy,
     /// which do not say.
     pub minidump_type: u64,
@@ -42,6 +41,52 @@ pub struct OpenedDump {
     /// The files of a reflection pair: that with the threads first, then that with the memory, then that with the modules,
     /// where it is one of its own. Empty for other dumps.
     pub pair: Vec<PairFile>,
+}
+
+/// How much of a process's memory a dump is meant to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Coverage {
+    /// All that the process had written: what is mapped and not in it was not wanted or could not be read.
+    Full,
+    /// All that it lists as memory that may be written to, and why it is not known whether there was more.
+    Listed(String),
+    /// It is not known, and why.
+    Unknown(String),
+    /// Not all, and how that is known.
+    Partial(String),
+}
+
+impl Coverage {
+    /// What a dump says of itself.
+    pub(crate) fn said(full: bool) -> Self {
+        if full { Self::Full } else { Self::Partial("the dump says so itself".into()) }
+    }
+
+    /// Whether it holds all; `None` where that is not known.
+    #[must_use]
+    pub fn is_full(&self) -> Option<bool> {
+        match self {
+            Self::Full => Some(true),
+            Self::Partial(_) => Some(false),
+            Self::Listed(_) | Self::Unknown(_) => None,
+        }
+    }
+
+    /// Whether there is all that the dump lists as memory that the process may have written.
+    #[must_use]
+    pub fn has_all_listed(&self) -> bool {
+        matches!(self, Self::Full | Self::Listed(_))
+    }
+
+    /// How that is known, or why not; empty for a full dump.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Full => "",
+            Self::Listed(why) | Self::Unknown(why) | Self::Partial(why) => why,
+        }
+    }
 }
 
 /// A file of a reflection pair.

@@ -17,12 +17,12 @@ const MEMORY: MinidumpType = MinidumpType::DATA_SEGS
     .union(MinidumpType::PRIVATE_WRITE_COPY)
     .union(MinidumpType::MODULE_HEADERS);
 
-/// The kind of a dump. A minidump says it, and so does a core of effigy; another core is taken for full when it has the code of its programs,
-/// for miniplus when it has all that may be written, and else for mini.
+/// The kind of a dump. A minidump says it, and so does a core of effigy; another core is taken for full when it has all that
+/// it lists as memory that may be written and the code of its programs, for miniplus without the code, and else for mini.
 #[must_use]
 pub fn kind_of(dump: &OpenedDump) -> Kind {
     if dump.kind == DumpKind::ElfCore && dump.minidump_type == 0 {
-        return match (dump.is_full, has_code(dump)) {
+        return match (dump.coverage.has_all_listed(), has_code(dump)) {
             (true, true) => Kind::Full,
             (true, false) => Kind::MiniPlus,
             (false, _) => Kind::Mini,

@@ -3,6 +3,7 @@
 //! This is the ground floor: what stands where. The bytes may come from anywhere: all arithmetic is checked, and nothing
 //! is allocated that the file does not have the bytes for.
 
+mod coverage;
 mod cursor;
 mod fields;
 mod files;

@@ -8,12 +8,14 @@ use effigy_process::{
 use super::super::layout::{OWNER_CORE, OWNER_EFFIGY, OWNER_LINUX, effigy, note};
 use super::notes::Note;
 use super::threads::Threads;
-use super::{Core, CoreError, files, info, names};
-use crate::opened::{Part, Warning, or_warn};
+use super::{Core, CoreError, coverage, files, info, names};
+use crate::opened::{Coverage, Part, Warning, or_warn};
 use crate::{Attachment, facts, working_set};
 
 /// `AT_PAGESZ` of the auxiliary vector.
 const PAGE_SIZE: u64 = 6;
+/// `AT_SYSINFO_EHDR`: where the kernel's shared object lies.
+const VDSO: u64 = 33;
 /// `SIGSTOP`, which debuggers write for a process that nothing had happened to.
 const STOPPED: i32 = 19;
 
@@ -33,6 +35,8 @@ pub(crate) struct Read {
     pub(crate) process: Process,
     pub(crate) parts: Vec<Part>,
     pub(crate) attachments: Vec<(Attachment, u64)>,
+    /// How much of the process's memory it holds, by what stands where; effigy's own cores say it.
+    pub(crate) coverage: Coverage,
     /// MINIDUMP_TYPE bits, which effigy's own cores have; 0 for others.
     pub(crate) minidump_type: u64,
 }
@@ -70,7 +74,10 @@ impl Core {
             process.identity.build_id = main.build_id.clone();
         }
         let (attachments, minidump_type) = collected.complete_own(&mut process, warnings);
-        Read { process, parts, attachments, minidump_type }
+        let vdso = value(VDSO).map(Address);
+        let known = coverage::Known { mapped: &mapped, vdso, process: &process, parts: &parts };
+        let coverage = coverage::of(self, &known);
+        Read { process, parts, attachments, coverage, minidump_type }
     }
 
     fn collect(&self, warnings: &mut Vec<Warning>) -> (Collected, Vec<Part>) {

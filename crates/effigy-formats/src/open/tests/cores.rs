@@ -172,6 +172,6 @@ fn a_wow64_dump_is_the_32_bit_process() {
     }
     assert!(process.modules.iter().all(|module| module.name() != b"wow64.dll"));
     assert_eq!(process.module_at(Address(0x77ce_01fd)).unwrap().path, r"C:\Windows\SysWOW64\ntdll.dll");
-    assert!(opened.is_full);
+    assert_eq!(opened.coverage.is_full(), Some(true));
     assert_eq!(opened.memory.captured_from(Address(0)).len(), 107);
 }

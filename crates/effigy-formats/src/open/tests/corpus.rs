@@ -150,3 +150,26 @@ fn every_dump_is_what_the_index_says() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// What a core of another writer says of its memory is no more than follows from what stands in it.
+#[test]
+fn cores_say_how_much_they_hold_where_that_is_known() {
+    let Some(corpus) = corpus() else { return };
+    for (name, is_full, why) in [
+        // The kernel lists all mappings, those that it writes nothing of as well. This one's process had a mapping that it
+        // could only read, of which there is nothing.
+        ("generated/kernel-6.18-crash.core", None, "1048576 bytes in 1 mapping that may not be written to"),
+        ("lldb/Inputs_x86-64-linux.core", Some(true), ""),
+        // gdb may have left out more than it lists.
+        ("generated/gdb13-gcore.core", None, "may have left out mappings"),
+        ("lldb/elf-core_linux-x86_64.core", None, "may not be listed"),
+        // Somebody took memory out of these.
+        ("lldb/thread_crash_linux-x86_64.core", Some(false), "the stack of thread"),
+        ("lldb/mte_core_file_core.mte", Some(false), "the stack of thread"),
+        ("lldb/gcore_linux-x86_64.core", Some(false), "no memory that may be written"),
+    ] {
+        let coverage = opened_file(&corpus.join(name)).unwrap().coverage;
+        assert_eq!(coverage.is_full(), is_full, "{name}: {coverage:?}");
+        assert!(coverage.why().contains(why), "{name}: {coverage:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use effigy_formats::DumpKind;
+use effigy_formats::{Coverage, DumpKind};
 use effigy_process::{Address, Architecture, Fault, FaultKind, Platform, Process, System};
 use jiff::Timestamp;
 
@@ -19,16 +19,18 @@ pub(super) fn kind(subject: &Subject) -> String {
     let Some(dump) = subject.dump() else {
         return "Live process: All of its memory can be read, and changes meanwhile".to_owned();
     };
-    let full = dump.is_full || dump.minidump_type & FULL_MEMORY != 0;
+    let full = dump.minidump_type & FULL_MEMORY != 0;
     let (name, full_name) = match dump.kind {
         DumpKind::Minidump => ("User Mini Dump File", "User Mini Dump File with Full Memory"),
         DumpKind::ElfCore => ("User ELF Core File", "User ELF Core File with Full Memory"),
         _ => ("User Mini Dump File, reflected", "User Mini Dump File with Full Memory, reflected"),
     };
-    if full {
-        format!("{full_name}: Only application data is available")
-    } else {
-        format!("{name}: Only registers, stack and portions of memory are available")
+    match &dump.coverage {
+        Coverage::Full => format!("{full_name}: Only application data is available"),
+        _ if full => format!("{full_name}: Only application data is available"),
+        Coverage::Partial(_) => format!("{name}: Only registers, stack and portions of memory are available"),
+        Coverage::Listed(_) => format!("{name}: All memory that it lists as writable is available"),
+        _ => format!("{name}: Whether all memory is available is not known"),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use effigy_dump::sink::size;
+use effigy_formats::{Coverage, DumpKind};
 use effigy_process::{Gap, GapReason, GapSubject};
 use serde::Serialize;
 
@@ -98,12 +99,21 @@ pub(super) fn lines(subject: &Subject) -> Vec<String> {
     if let Some((count, bytes)) = not_captured(subject) {
         let regions = words::count(count, "region");
         // Of pages that a process has never touched, and of files, there is often nothing to hold.
-        let usual = if subject.dump().is_some_and(|dump| dump.is_full) {
+        let usual = if subject.dump().is_some_and(|dump| dump.coverage.has_all_listed()) {
             ", such as pages that were never touched"
         } else {
             ""
         };
         lines.push(format!("not in this dump: {} of what is mapped, in {regions}{usual}", size(bytes)));
+    }
+    // Other dumps say themselves what they hold.
+    let core = subject.dump().filter(|dump| dump.kind == DumpKind::ElfCore && dump.minidump_type == 0);
+    match core.map(|core| &core.coverage) {
+        None | Some(Coverage::Full) => {}
+        Some(Coverage::Partial(why)) => lines.push(format!("this is not all that the process had written: {why}")),
+        Some(other) => {
+            lines.push(format!("whether this is all that the process had written is not known: {}", other.why()))
+        }
     }
     if let Some(images) = subject.images().filter(|images| images.bytes() > 0) {
         let files = words::count(images.used() as u64, "image file");
