@@ -1,11 +1,10 @@
-//! Being asked to end: SIGINT, SIGTERM, SIGHUP, SIGQUIT, and a deadline. Being asked to stop: not while a target does.
+//! Being asked to end: SIGINT, SIGTERM, SIGHUP, SIGQUIT, and a deadline.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 
 use crate::capture::Failure;
@@ -86,28 +85,4 @@ impl Cancel {
             _ => Ok(()),
         }
     }
-}
-
-/// Keeps job control from stopping effigy while it holds a target: Ctrl-Z, or output to a terminal that effigy is in the
-/// background of. A stop that was asked for happens when this is dropped. For the calling thread and those that it
-/// starts.
-pub(crate) struct NoJobControl;
-
-impl NoJobControl {
-    /// From here on.
-    pub(crate) fn hold() -> Self {
-        // Failing leaves things as they are with any other program.
-        let _ = stops().thread_block();
-        Self
-    }
-}
-
-impl Drop for NoJobControl {
-    fn drop(&mut self) {
-        let _ = stops().thread_unblock();
-    }
-}
-
-fn stops() -> SigSet {
-    [Signal::SIGTSTP, Signal::SIGTTOU, Signal::SIGTTIN].into_iter().collect()
 }

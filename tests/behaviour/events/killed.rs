@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{alive, is_root, scratch, status_field, thread_states};
+use crate::harness::{Cgroup, alive, children_of, is_root, scratch, skip, status_field, thread_states};
 
 use super::launching::child_of;
 use super::target;
@@ -26,6 +26,10 @@ struct Watched {
 
 impl Watched {
     fn start(options: &[&str], fault: &str) -> (Self, tempfile::TempDir) {
+        Self::launch(options, fault, ["alive", "4"])
+    }
+
+    fn launch(options: &[&str], fault: &str, mode: [&str; 2]) -> (Self, tempfile::TempDir) {
         let dir = scratch();
         let mut effigy = Command::new(env!("CARGO_BIN_EXE_effigy"))
             .args(["run", "--kind", "mini", "-n", "100000", "--log", "/dev/null", "-o"])
@@ -33,7 +37,7 @@ impl Watched {
             .args(options)
             .arg("--")
             .arg(target())
-            .args(["alive", "4"])
+            .args(mode)
             .env("EFFIGY_FAULT", fault)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -55,6 +59,21 @@ impl Watched {
         self.program != 0
     }
 
+    fn kill_effigy(&mut self) {
+        self.effigy.kill().unwrap();
+        self.effigy.wait().unwrap();
+    }
+
+    /// Waits until effigy has killed itself.
+    #[track_caller]
+    fn await_death(&mut self, step: u64) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.effigy.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "effigy did not come to step {step}");
+            sleep(Duration::from_millis(2));
+        }
+    }
+
     fn ask(&mut self) -> String {
         writeln!(self.questions, "report").unwrap();
         let mut line = String::new();
@@ -62,11 +81,18 @@ impl Watched {
         line
     }
 
-    /// The program runs, is not traced, is not stopped, and its code is what it was.
+    /// The program, and those of its children that stay.
+    fn family(&self) -> Vec<i32> {
+        let children = children_of(self.program).into_iter().filter(|child| alive(*child));
+        [self.program].into_iter().chain(children).collect()
+    }
+
+    /// The program and its children run, are not traced and not stopped, and its code is what it was.
     fn expect_well(&mut self, when: &str) {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(30);
         let stopped = |pid| thread_states(pid).values().any(|state| matches!(state, 't' | 'T'));
-        while status_field(self.program, "TracerPid").is_some_and(|tracer| tracer != "0") || stopped(self.program) {
+        let held = |pid| status_field(pid, "TracerPid").is_some_and(|tracer| tracer != "0") || stopped(pid);
+        while self.family().into_iter().any(held) {
             assert!(Instant::now() < deadline, "{when}: traced or stopped");
             sleep(Duration::from_millis(5));
         }
@@ -79,6 +105,11 @@ impl Watched {
             value.split_whitespace().next().unwrap().parse().unwrap()
         };
         assert!(number(&second, "beats=") > number(&first, "beats="), "{when}: it stands still: {second}");
+        let children = self.family().len() - 1;
+        while children > 0 && number(&self.ask(), "children=") < number(&second, "children=") + 2 * children as u64 {
+            assert!(Instant::now() < deadline, "{when}: children stand still");
+            sleep(Duration::from_millis(5));
+        }
         assert_eq!((number(&second, "failures="), number(&second, "text=")), (0, self.text), "{when}: {second}");
     }
 }
@@ -108,8 +139,7 @@ fn at_random_moments() {
         let (mut watched, _dir) = Watched::start(&all(), "");
         assert!(watched.is_ready());
         sleep(Duration::from_millis(7 + 23 * (round % 6) + 3 * round));
-        kill(Pid::from_raw(i32::try_from(watched.effigy.id()).unwrap()), Signal::SIGKILL).unwrap();
-        watched.effigy.wait().unwrap();
+        watched.kill_effigy();
         watched.expect_well(&format!("round {round}"));
     }
 }
@@ -122,15 +152,51 @@ fn at_every_step() {
         let (mut watched, _dir) = Watched::start(&all(), &format!("die-at-step:{step}"));
         // Killed before the program was begun: then there is none.
         if watched.is_ready() {
-            let deadline = Instant::now() + Duration::from_secs(20);
-            while watched.effigy.try_wait().unwrap().is_none() {
-                assert!(Instant::now() < deadline, "effigy did not come to step {step}");
-                sleep(Duration::from_millis(2));
-            }
+            watched.await_death(step);
             watched.expect_well(&format!("step {step}"));
         }
         step += 1 + step / 10;
     }
+}
+
+/// The same for the processes that it starts.
+#[test]
+fn with_children_at_random_moments() {
+    for round in 0..6u64 {
+        let (mut watched, _dir) = Watched::launch(&[&all()[..], &["--children"]].concat(), "", ["family", "3"]);
+        assert!(watched.is_ready());
+        sleep(Duration::from_millis(5 + 22 * round));
+        watched.kill_effigy();
+        watched.expect_well(&format!("round {round}"));
+    }
+}
+
+#[test]
+fn with_children_at_some_steps() {
+    let options = [&all()[..], &["--children"]].concat();
+    let mut step = 3;
+    while step < 3000 {
+        let (mut watched, _dir) = Watched::launch(&options, &format!("die-at-step:{step}"), ["family", "3"]);
+        if watched.is_ready() {
+            watched.await_death(step);
+            watched.expect_well(&format!("step {step}"));
+        }
+        step += 20 + step / 2;
+    }
+}
+
+/// A frozen program stays so, and is what it was when it is thawed.
+#[test]
+fn while_the_program_is_frozen() {
+    let Some(group) = Cgroup::new("run") else { return skip("no control group can be made") };
+    let (mut watched, _dir) = Watched::start(&all(), "");
+    assert!(watched.is_ready());
+    group.add(watched.program);
+    group.freeze(true);
+    watched.kill_effigy();
+    group.await_frozen();
+    group.freeze(false);
+    watched.expect_well("thawed");
 }
 
 /// While nothing happens nothing is done to the program: as many steps for a second as for a moment.

@@ -8,9 +8,9 @@ use effigy_live::stop::{StopLimits, Stopped, Tracer};
 use effigy_process::ProcessId;
 
 use super::{Look, Refused};
-use crate::cancel::NoJobControl;
 use crate::capture::Failure;
 use crate::exit::Exit;
+use crate::job_control::NoJobControl;
 use crate::print;
 
 /// How long is waited at a time for the process to stand still.
