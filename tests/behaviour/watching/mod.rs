@@ -7,6 +7,7 @@ mod arrivals;
 mod ending;
 mod others;
 mod procdump;
+mod soak;
 mod thresholds;
 
 use std::fs;
