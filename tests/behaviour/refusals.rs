@@ -32,6 +32,17 @@ fn another_users_process() {
     );
 }
 
+/// One's own process, but for its group: the message says what differs.
+#[test]
+fn own_process_with_another_group() {
+    if !is_root() {
+        return skip("becoming another user needs root");
+    }
+    let place = Elsewhere::new();
+    let target = Plan::program(place.program("plain")).by_user(NOBODY).of_group(1).start();
+    place.dump_as_nobody(&target, &[]).expect(3).says("same user").says("with group 1,").says("CAP_SYS_PTRACE");
+}
+
 /// One's own process, without any rights but its owner's.
 #[test]
 fn own_process_without_privileges() {

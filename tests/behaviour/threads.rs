@@ -190,6 +190,13 @@ fn frozen_target_stays_frozen() {
         expect_all_threads(&dump, &target);
         group.await_frozen();
     }
+    let before = State::of(target.pid);
+    let run = effigy(["stacks", &target.pid_text()]).run().expect(0);
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert_eq!(said.matches("Thread ").count(), live_threads(&target).len(), "{said}");
+    assert!(!said.contains("no registers"), "{said}");
+    group.await_frozen();
+    before.assert_unharmed(Tolerance::STRICT);
     group.freeze(false);
 }
 

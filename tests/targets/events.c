@@ -8,14 +8,17 @@
  *   exec-thread PROGRAM ...  the same from one of a dozen threads
  *   load              loads and unloads a library
  *   reach N           calls `reached` N times
- *   signals NAME      tells `ready`, counts SIGUSR1 and ends with status of their number after SIGTERM
+ *   signals           tells `ready`, counts SIGUSR1, tells `got N` of each, and ends with status N after SIGTERM
  *   interrupts        counts SIGINT and ends, half a second after the first, with status 40 + their number
+ *   suspends          on SIGTSTP tells `tidied`, stops, and tells `back` when it goes on, as full-screen programs do
+ *   become PROGRAM ...  tells `ready` and becomes that program after SIGUSR1
  *   segv-among N      has N threads that sleep and one that crashes
  *   fork              has a child crash, and ends with the child's signal
  *   hash              tells a hash of its code
  *   quiet N           N threads sleep for a second, and it ends with status 0
  *   wait MODE ...     tells `ready`, waits for a line, and does one of the others
  *   alive N           N threads come and go, call and sleep for ever; answers `report` with what went wrong
+ *   family N          the same, with N children that live, too, and have children of their own come and go
  *
  * Unlike other targets it lives on when whoever has started it dies.
  */
@@ -144,15 +147,45 @@ static void *make_threads(void *nothing)
     return nothing;
 }
 
+/* What a family has in common. */
+static struct {
+    volatile uint64_t beats, failures;
+} *family;
+
 static void answer(const char *request)
 {
     (void)request;
-    printf("report beats=%" PRIu64 " born=%" PRIu64 " failures=%" PRIu64 " text=%" PRIu64 "\n", beats, born,
-           failures, hash_of_text());
+    printf("report beats=%" PRIu64 " born=%" PRIu64 " failures=%" PRIu64 " text=%" PRIu64 " children=%" PRIu64 "\n",
+           beats, born, failures + family->failures, hash_of_text(), family->beats);
 }
 
-static void stay_alive(int threads)
+static void live_as_child(void)
 {
+    signal(SIGWINCH, SIG_IGN);
+    for (int number = 0;; number = (number + 1) % 128) {
+        int status;
+        pid_t child = fork();
+        if (child == 0)
+            _exit(number);
+        if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != number)
+            __atomic_add_fetch(&family->failures, 1, __ATOMIC_SEQ_CST);
+        raise(SIGWINCH);
+        usleep(2000);
+        __atomic_add_fetch(&family->beats, 1, __ATOMIC_SEQ_CST);
+    }
+}
+
+static void stay_alive(int threads, int children)
+{
+    family = map(PAGE, PROT_READ | PROT_WRITE, MAP_SHARED);
+    pid_t parent = getpid();
+    for (int i = 0; i < children; i++)
+        if (fork() == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (getppid() == parent)
+                live_as_child();
+            _exit(96);
+        }
     for (int i = 0; i < threads; i++)
         start(live, NULL, 64 * 1024);
     start(make_threads, NULL, 64 * 1024);
@@ -186,8 +219,11 @@ static int for_signals(void)
     handle(SIGUSR1, count, SA_RESTART);
     handle(SIGTERM, count, 0);
     ready("");
-    while (!ended)
-        usleep(1000);
+    for (int told = 0; !ended; usleep(1000)) {
+        while (told < counted)
+            say("got %d", ++told);
+        fflush(stdout);
+    }
     return counted;
 }
 
@@ -199,6 +235,35 @@ static int for_interrupts(void)
         usleep(1000);
     usleep(500000);
     return 40 + counted;
+}
+
+static volatile sig_atomic_t suspended;
+
+static void suspend(int signal)
+{
+    (void)signal;
+    suspended = 1;
+}
+
+static void for_suspension(void)
+{
+    handle(SIGTSTP, suspend, 0);
+    ready("");
+    for (;;) {
+        usleep(1000);
+        if (suspended) {
+            suspended = 0;
+            say("tidied");
+            fflush(stdout);
+            /* A moment for whoever believes that it has stopped already. */
+            usleep(100000);
+            handle(SIGTSTP, SIG_DFL, 0);
+            raise(SIGTSTP);
+            handle(SIGTSTP, suspend, 0);
+            say("back");
+            fflush(stdout);
+        }
+    }
 }
 
 int main(int argc, char **argv)
@@ -257,6 +322,16 @@ int main(int argc, char **argv)
         return for_signals();
     if (!strcmp(what, "interrupts"))
         return for_interrupts();
+    if (!strcmp(what, "suspends"))
+        for_suspension();
+    if (!strcmp(what, "become")) {
+        handle(SIGUSR1, count, 0);
+        ready("");
+        while (!counted)
+            usleep(1000);
+        execvp(argv[2], argv + 2);
+        return 98;
+    }
     if (!strcmp(what, "segv-among")) {
         for (int i = 0; i < number; i++)
             start(sleep_well, NULL, 64 * 1024);
@@ -272,6 +347,8 @@ int main(int argc, char **argv)
         sleep(1);
     }
     if (!strcmp(what, "alive"))
-        stay_alive(number);
+        stay_alive(number, 0);
+    if (!strcmp(what, "family"))
+        stay_alive(2, number);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* Counts signals of every sort while it spins: a POSIX timer with SIGRTMIN every 100 us, SIGALRM every millisecond,
+/* Counts signals of every sort while it spins: a POSIX timer with SIGRTMIN every 100 us, of which each expiration counts, SIGALRM every millisecond,
  * queued SIGRTMIN + 1 with running numbers (from `sender`), SIGUSR1, SIGCHLD; SIGRTMIN + 2 is blocked and three of it
  * are pending. The line `report` on standard input tells the counts, `unblock` lets the pending ones in. */
 #include "target.h"
@@ -7,14 +7,21 @@
 static volatile uint64_t timer_count, alarms, queued, out_of_order, users, children, pending;
 static volatile uint64_t expected = 1;
 static volatile int unblock;
+/* Expirations that were due and not told when the handler looked: the fewest of late. The kernel tells with each signal how
+ * many there were until then, so what was told too late is made up for, and what was lost stays lost. */
+static volatile int64_t fewest_missing = INT64_MAX;
 static uint64_t began;
 static timer_t timer;
+#define INTERVAL 100000
 
 static void count(int number, siginfo_t *facts, void *context)
 {
     (void)context;
     if (number == SIGRTMIN) {
         timer_count += 1 + (uint64_t)facts->si_overrun;
+        int64_t missing = (int64_t)((monotonic() - began) / INTERVAL + 1) - (int64_t)timer_count;
+        if (missing < fewest_missing)
+            fewest_missing = missing;
     } else if (number == SIGRTMIN + 1) {
         queued++;
         if ((uint64_t)facts->si_value.sival_int != expected)
@@ -59,9 +66,12 @@ static void answer(const char *request)
         unblock = 1;
         usleep(200000);
     }
-    say("report timer=%" PRIu64 " expected_timer=%" PRIu64 " alarms=%" PRIu64 " queued=%" PRIu64
-        " out_of_order=%" PRIu64 " users=%" PRIu64 " children=%" PRIu64 " pending=%" PRIu64,
-        timer_count, (monotonic() - began) / 100000, alarms, queued, out_of_order, users, children, pending);
+    fewest_missing = INT64_MAX;
+    for (int i = 0; i < 20000 && fewest_missing > 0; i++)
+        usleep(1000);
+    say("report lost=%" PRId64 " timer=%" PRIu64 " alarms=%" PRIu64 " queued=%" PRIu64 " out_of_order=%" PRIu64
+        " users=%" PRIu64 " children=%" PRIu64 " pending=%" PRIu64,
+        fewest_missing, timer_count, alarms, queued, out_of_order, users, children, pending);
 }
 
 int main(void)
@@ -85,12 +95,15 @@ int main(void)
     start(spin, NULL, 0);
     usleep(10000);
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
-    struct itimerspec every = {{0, 100000}, {0, 100000}};
+    struct itimerspec every = {.it_interval = {0, INTERVAL}};
     struct itimerval millisecond = {{0, 1000}, {0, 1000}};
     if (timer_create(CLOCK_MONOTONIC, &event, &timer))
         fail("timer_create");
-    began = monotonic();
-    timer_settime(timer, 0, &every, NULL);
+    /* The first expiration. */
+    began = monotonic() + 10000000;
+    every.it_value.tv_sec = (time_t)(began / 1000000000u);
+    every.it_value.tv_nsec = (long)(began % 1000000000u);
+    timer_settime(timer, TIMER_ABSTIME, &every, NULL);
     setitimer(ITIMER_REAL, &millisecond, NULL);
     ready("real_time=%d", SIGRTMIN);
     serve(answer);

@@ -65,6 +65,7 @@ pub(crate) const ORACLES: &[Oracle] = &[
     },
     debian("go", "builds a Go target", &["golang-go"]),
     debian("redis-server", "is a target", &["redis-server"]),
+    debian("redis-benchmark", "keeps Redis busy", &["redis-tools"]),
     Oracle {
         name: "postgres", job: "is a target", source: Source::Packages(&["postgresql"]),
         probe: Probe::ProgramIn("postgres", VersionedFolder { parent: "/usr/lib/postgresql", child: "bin" }),

@@ -66,6 +66,12 @@ pub enum LiveError {
         /// How long was waited.
         seconds: f64,
     },
+    /// The kernel does not answer a request about it.
+    #[error(
+        "process {0} could not be stopped: the kernel holds the request back, as it does during an execve, which may wait \
+         for a file on a network"
+    )]
+    Unanswered(ProcessId),
     /// This way of freezing the target is not possible; another may be.
     #[error("no snapshot of this kind is possible: {0}")]
     NoSnapshot(#[from] crate::remote::Refused),

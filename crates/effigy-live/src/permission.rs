@@ -14,12 +14,19 @@ const CAP_SYS_PTRACE: u32 = 19;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Guard {
-    /// The target runs as another user or group.
+    /// The target runs as another user, or partly so.
     User {
-        /// Ours.
+        /// Ours, the real one.
         ours: u32,
-        /// The target's real user id.
-        theirs: u32,
+        /// The target's: real, effective, saved.
+        theirs: [u32; 3],
+    },
+    /// The target runs as our user, but with another group, or partly so.
+    Group {
+        /// Ours, the real one.
+        ours: u32,
+        /// The target's: real, effective, saved.
+        theirs: [u32; 3],
     },
     /// The target's user is ours, but the kernel counts it as not dumpable: it is (or was) set-uid, gained
     /// capabilities, or asked for it with prctl(PR_SET_DUMPABLE).
@@ -53,10 +60,25 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "not permitted to {} process {}: ", self.attempt, self.pid)?;
         match &self.guard {
-            Guard::User { ours, theirs } => write!(
+            Guard::User { ours, theirs: [real, effective, saved] } if real == effective && real == saved => write!(
                 f,
-                "it runs as user {theirs} and effigy as user {ours}. Run effigy as root, as user {theirs}, or with \
+                "it runs as user {real} and effigy as user {ours}. Run effigy as root, as user {real}, or with \
                  CAP_SYS_PTRACE"
+            ),
+            Guard::User { ours, theirs: [real, effective, saved] } => write!(
+                f,
+                "its user ids are {real} (real), {effective} (effective) and {saved} (saved), and not all of them \
+                 effigy's, {ours}. Run effigy as root or with CAP_SYS_PTRACE"
+            ),
+            Guard::Group { ours, theirs: [real, effective, saved] } if real == effective && real == saved => write!(
+                f,
+                "it runs as the same user as effigy, but with group {real}, and effigy with group {ours}. Run effigy as \
+                 root, with group {real} (setpriv --regid, newgrp), or with CAP_SYS_PTRACE"
+            ),
+            Guard::Group { ours, theirs: [real, effective, saved] } => write!(
+                f,
+                "it runs as the same user as effigy, but its group ids are {real} (real), {effective} (effective) and \
+                 {saved} (saved), and not all of them effigy's, {ours}. Run effigy as root or with CAP_SYS_PTRACE"
             ),
             Guard::NotDumpable => f.write_str(
                 "it is marked as not dumpable (a set-uid program, one with capabilities of its own, or one that asked \
@@ -137,14 +159,11 @@ impl Circumstances {
     /// seccomp filter comes before all others, being asked at the system call).
     #[must_use]
     pub fn guard(&self) -> Guard {
-        let has = |credentials: &Credentials| {
-            credentials.capabilities.get("CapEff").copied().unwrap_or(0) & 1 << CAP_SYS_PTRACE != 0
-        };
-        let we_may_all = has(&self.ours);
+        let we_may_all = may_trace_all(&self.ours);
         let (uid, gid) = (self.ours.uid[0], self.ours.gid[0]);
-        let same_user =
-            self.theirs.uid[..3].iter().all(|id| *id == uid) && self.theirs.gid[..3].iter().all(|id| *id == gid);
-        if self.ours.seccomp == 2 && (we_may_all || same_user) {
+        let ([uids @ .., _], [gids @ .., _]) = (self.theirs.uid, self.theirs.gid);
+        let (same_user, same_group) = (uids == [uid; 3], gids == [gid; 3]);
+        if self.ours.seccomp == 2 && (we_may_all || same_user && same_group) {
             return Guard::Seccomp;
         }
         if we_may_all {
@@ -155,7 +174,10 @@ impl Circumstances {
             };
         }
         if !same_user {
-            return Guard::User { ours: uid, theirs: self.theirs.uid[0] };
+            return Guard::User { ours: uid, theirs: uids };
+        }
+        if !same_group {
+            return Guard::Group { ours: gid, theirs: gids };
         }
         if self.proc_owner != self.theirs.uid[1] {
             return Guard::NotDumpable;
@@ -170,6 +192,11 @@ impl Circumstances {
             _ => Guard::Unknown,
         }
     }
+}
+
+/// Whether somebody may trace whomever he likes, as far as users and capabilities go.
+pub(crate) fn may_trace_all(credentials: &Credentials) -> bool {
+    credentials.capabilities.get("CapEff").copied().unwrap_or(0) & 1 << CAP_SYS_PTRACE != 0
 }
 
 /// Explains why `attempt` on the target was refused.
@@ -205,7 +232,15 @@ mod tests {
     #[test]
     fn each_guard_is_named() {
         let cases = [
-            (Circumstances { theirs: user(33), ..plain() }, Guard::User { ours: 1000, theirs: 33 }),
+            (Circumstances { theirs: user(33), ..plain() }, Guard::User { ours: 1000, theirs: [33; 3] }),
+            (
+                Circumstances { theirs: Credentials { uid: [1000, 0, 0, 0], ..user(1000) }, ..plain() },
+                Guard::User { ours: 1000, theirs: [1000, 0, 0] },
+            ),
+            (
+                Circumstances { theirs: Credentials { gid: [33; 4], ..user(1000) }, ..plain() },
+                Guard::Group { ours: 1000, theirs: [33; 3] },
+            ),
             (Circumstances { proc_owner: 0, ..plain() }, Guard::NotDumpable),
             (Circumstances { yama: Some(1), ..plain() }, Guard::Yama(1)),
             (Circumstances { yama: Some(0), ..plain() }, Guard::Unknown),
@@ -224,9 +259,20 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_remedy() {
-        for guard in [Guard::NotDumpable, Guard::Yama(1), Guard::Capabilities, Guard::User { ours: 1, theirs: 2 }] {
+        let other = [Guard::User { ours: 1, theirs: [2; 3] }, Guard::User { ours: 1, theirs: [1, 2, 2] }];
+        let group = [Guard::Group { ours: 1, theirs: [2; 3] }, Guard::Group { ours: 1, theirs: [1, 2, 2] }];
+        for guard in [Guard::NotDumpable, Guard::Yama(1), Guard::Capabilities].into_iter().chain(other).chain(group) {
             let text = Refusal { pid: ProcessId(7), attempt: "stop", guard }.to_string();
             assert!(text.contains("process 7") && text.contains("CAP_SYS_PTRACE"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let text = |guard| Refusal { pid: ProcessId(7), attempt: "stop", guard }.to_string();
+        let group = text(Guard::Group { ours: 1000, theirs: [33; 3] });
+        assert!(group.contains("same user") && group.contains("group 33") && group.contains("group 1000"), "{group}");
+        let partly = text(Guard::User { ours: 1000, theirs: [1000, 0, 0] });
+        assert!(partly.contains("0 (effective)") && !partly.contains("as user"), "{partly}");
     }
 }

@@ -55,6 +55,9 @@ impl Default for StopLimits {
 /// How long the tracer may take to let all threads go: thousands of them take milliseconds.
 const LONGEST_RELEASE: Duration = Duration::from_secs(5);
 
+/// How long a stop may take whatever it waits for: much longer than it is given, and than the reading of registers takes.
+const LONGEST_STOP: Duration = Duration::from_secs(20);
+
 /// A thread of the stopped target.
 #[derive(Clone, Debug)]
 pub struct StoppedThread {
@@ -119,6 +122,8 @@ pub struct Tracer {
     over: Receiver<Instant>,
     thread: Option<std::thread::JoinHandle<()>>,
     since: Option<Instant>,
+    /// Since when a stop is waited for.
+    waiting: Option<Instant>,
 }
 
 /// How the target fares while it is held.
@@ -149,7 +154,7 @@ impl Tracer {
             })
             .map_err(|_| LiveError::OwnThread("tracer"))?;
         let road = Road::Own(Arc::new(Mutex::new(Some(tasks))));
-        Ok(Self { pid, events, event_sender, road, cancelled, over, thread: Some(thread), since: None })
+        Ok(Self { pid, events, event_sender, road, cancelled, over, thread: Some(thread), since: None, waiting: None })
     }
 
     /// One for a process that a session of [`debug`](crate::debug) traces: that session's thread does the work. Its
@@ -160,7 +165,17 @@ impl Tracer {
         member.listen(Some(event_sender.clone()));
         let (cancelled, over) = (Arc::default(), crossbeam_channel::never());
         let road = Road::Session(member.clone());
-        Self { pid: member.pid(), events, event_sender, road, cancelled, over, thread: None, since: None }
+        Self {
+            pid: member.pid(),
+            events,
+            event_sender,
+            road,
+            cancelled,
+            over,
+            thread: None,
+            since: None,
+            waiting: None,
+        }
     }
 
     /// Begins to stop the process; [`wait_stopped`](Self::wait_stopped) tells the outcome. `still` is told when all threads
@@ -234,13 +249,16 @@ impl Tracer {
     /// # Errors
     /// Why it could not be stopped. It runs on then.
     pub fn wait_stopped(&mut self, patience: Duration) -> Option<Result<Stopped, LiveError>> {
+        let waiting = *self.waiting.get_or_insert_with(Instant::now);
         match self.events.recv_timeout(patience) {
             Ok(Event::Stopped(result)) => {
+                self.waiting = None;
                 self.since = result.as_ref().ok().map(|stopped| stopped.since);
                 Some(result)
             }
             Ok(Event::Ended) => Some(Err(LiveError::Ended(self.pid))),
             Err(_) if self.is_over() => Some(Err(LiveError::OwnThread("tracer"))),
+            Err(_) if waiting.elapsed() > LONGEST_STOP => Some(Err(LiveError::Unanswered(self.pid))),
             Err(_) => None,
         }
     }

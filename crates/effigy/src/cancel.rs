@@ -1,11 +1,10 @@
-//! Being asked to end: SIGINT, SIGTERM, SIGHUP, SIGQUIT, and a deadline. Being asked to stop: not while a target does.
+//! Being asked to end: SIGINT, SIGTERM, SIGHUP, SIGQUIT, and a deadline.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 
 use crate::capture::Failure;
@@ -86,37 +85,4 @@ impl Cancel {
             _ => Ok(()),
         }
     }
-}
-
-/// Keeps job control from stopping effigy while it holds a target: Ctrl-Z, or output to a terminal that effigy is in the
-/// background of. A stop that was asked for happens when this is dropped. For the calling thread and those that it
-/// starts.
-pub(crate) struct NoJobControl {
-    /// What was held off before, which stays so.
-    before: Option<SigSet>,
-}
-
-impl NoJobControl {
-    /// From here on.
-    pub(crate) fn hold() -> Self {
-        // Failing leaves things as they are with any other program.
-        Self { before: stops().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
-    }
-
-    /// From here on until the end of effigy.
-    pub(crate) fn hold_for_good() {
-        std::mem::forget(Self::hold());
-    }
-}
-
-impl Drop for NoJobControl {
-    fn drop(&mut self) {
-        if let Some(before) = self.before {
-            let _ = before.thread_set_mask();
-        }
-    }
-}
-
-fn stops() -> SigSet {
-    [Signal::SIGTSTP, Signal::SIGTTOU, Signal::SIGTTIN].into_iter().collect()
 }

@@ -31,7 +31,8 @@ use effigy_live::{LiveError, headroom};
 use effigy_process::{Journal, ProcessId, ThreadId, ThreadState};
 use jiff::Zoned;
 
-use crate::cancel::{Cancel, NoJobControl};
+use crate::cancel::Cancel;
+use crate::job_control::NoJobControl;
 use crate::print;
 use crate::progress::ProgressView;
 use crate::report::Report;

@@ -107,7 +107,7 @@ impl From<&LiveError> for Exit {
         match error {
             LiveError::NotPermitted(_) => Self::NotPermitted,
             LiveError::AlreadyTraced { .. } => Self::Traced,
-            LiveError::DidNotStop { .. } => Self::TimedOut,
+            LiveError::DidNotStop { .. } | LiveError::Unanswered(_) => Self::TimedOut,
             LiveError::Proc { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Self::NotPermitted
             }

@@ -10,6 +10,7 @@ mod command;
 mod events;
 mod exit;
 mod files;
+mod job_control;
 mod kernel_text;
 mod panics;
 mod print;
@@ -36,6 +37,12 @@ fn main() -> ExitCode {
         },
     };
     panics::record();
+    // A program that is launched has signals as they were before; a target of ours is none of these.
+    if !matches!(command, cli::Command::Run(_) | cli::Command::DemoTarget)
+        && let Some(job_control) = job_control::JobControl::take()
+    {
+        job_control.exercise(None);
+    }
     let outcome = std::panic::catch_unwind(|| match command {
         cli::Command::Dump(args) => command::dump::run(args),
         cli::Command::Run(args) => command::run::run(&args),

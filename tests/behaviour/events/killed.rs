@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::harness::{alive, is_root, scratch, status_field, thread_states};
+use crate::harness::{Cgroup, alive, children_of, is_root, scratch, skip, status_field, thread_states};
 
 use super::launching::child_of;
 use super::target;
@@ -50,11 +50,18 @@ impl Lively {
         line
     }
 
-    /// The program runs, is not traced, is not stopped, and its code is what it was.
+    /// The program, and those of its children that stay.
+    fn family(&self) -> Vec<i32> {
+        let children = children_of(self.pid).into_iter().filter(|child| alive(*child));
+        [self.pid].into_iter().chain(children).collect()
+    }
+
+    /// The program and its children run, are not traced and not stopped, and its code is what it was.
     fn expect_well(&mut self, when: &str) {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(30);
         let stopped = |pid| thread_states(pid).values().any(|state| matches!(state, 't' | 'T'));
-        while status_field(self.pid, "TracerPid").is_some_and(|tracer| tracer != "0") || stopped(self.pid) {
+        let held = |pid| status_field(pid, "TracerPid").is_some_and(|tracer| tracer != "0") || stopped(pid);
+        while self.family().into_iter().any(held) {
             assert!(Instant::now() < deadline, "{when}: traced or stopped");
             sleep(Duration::from_millis(5));
         }
@@ -67,6 +74,11 @@ impl Lively {
             value.split_whitespace().next().unwrap().parse().unwrap()
         };
         assert!(number(&second, "beats=") > number(&first, "beats="), "{when}: it stands still: {second}");
+        let children = self.family().len() - 1;
+        while children > 0 && number(&self.ask(), "children=") < number(&second, "children=") + 2 * children as u64 {
+            assert!(Instant::now() < deadline, "{when}: children stand still");
+            sleep(Duration::from_millis(5));
+        }
         assert_eq!((number(&second, "failures="), number(&second, "text=")), (0, self.text), "{when}: {second}");
     }
 }
@@ -91,11 +103,15 @@ struct Watched {
 impl Watched {
     /// effigy starts it.
     fn launch(options: &[&str], fault: &str) -> Self {
+        Self::launch_as(["alive", "4"], options, fault)
+    }
+
+    fn launch_as(mode: [&str; 2], options: &[&str], fault: &str) -> Self {
         let dir = scratch();
         let mut effigy = effigy_with(&["run", "--log", "/dev/null"], &dir, options, fault)
             .arg("--")
             .arg(target())
-            .args(["alive", "4"])
+            .args(mode)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -121,6 +137,21 @@ impl Watched {
 
     fn is_ready(&mut self) -> bool {
         self.program.pid != 0 || self.program.is_ready()
+    }
+
+    fn kill_effigy(&mut self) {
+        self.effigy.kill().unwrap();
+        self.effigy.wait().unwrap();
+    }
+
+    /// Waits until effigy has killed itself.
+    #[track_caller]
+    fn await_death(&mut self, step: u32) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.effigy.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "effigy did not come to step {step}");
+            sleep(Duration::from_millis(2));
+        }
     }
 }
 
@@ -160,8 +191,7 @@ fn at_random_moments(way: Way) {
         let mut watched = way(&all(), "");
         assert!(watched.is_ready());
         sleep(Duration::from_millis(7 + 23 * (round % 6) + 3 * round));
-        kill(Pid::from_raw(i32::try_from(watched.effigy.id()).unwrap()), Signal::SIGKILL).unwrap();
-        watched.effigy.wait().unwrap();
+        watched.kill_effigy();
         watched.program.expect_well(&format!("round {round}"));
     }
 }
@@ -173,11 +203,7 @@ fn at_every_step(way: Way, last: u32) {
         let mut watched = way(&all(), &format!("die-at-step:{step}"));
         // Killed before the program was begun: then there is none.
         if watched.is_ready() {
-            let deadline = Instant::now() + Duration::from_secs(20);
-            while watched.effigy.try_wait().unwrap().is_none() {
-                assert!(Instant::now() < deadline, "effigy did not come to step {step}");
-                sleep(Duration::from_millis(2));
-            }
+            watched.await_death(step);
             watched.program.expect_well(&format!("step {step}"));
         }
         step += 1 + step / 10;
@@ -202,6 +228,46 @@ fn attached_at_random_moments() {
 #[test]
 fn attached_at_every_step() {
     at_every_step(Watched::attach, 600);
+}
+
+/// The same for the processes that it starts.
+#[test]
+fn with_children_at_random_moments() {
+    for round in 0..6u64 {
+        let mut watched = Watched::launch_as(["family", "3"], &[&all()[..], &["--children"]].concat(), "");
+        assert!(watched.is_ready());
+        sleep(Duration::from_millis(5 + 22 * round));
+        watched.kill_effigy();
+        watched.program.expect_well(&format!("round {round}"));
+    }
+}
+
+#[test]
+fn with_children_at_some_steps() {
+    let options = [&all()[..], &["--children"]].concat();
+    let mut step = 3;
+    while step < 3000 {
+        let mut watched = Watched::launch_as(["family", "3"], &options, &format!("die-at-step:{step}"));
+        if watched.is_ready() {
+            watched.await_death(step);
+            watched.program.expect_well(&format!("step {step}"));
+        }
+        step += 20 + step / 2;
+    }
+}
+
+/// A frozen program stays so, and is what it was when it is thawed.
+#[test]
+fn while_the_program_is_frozen() {
+    let Some(group) = Cgroup::new("run") else { return skip("no control group can be made") };
+    let mut watched = Watched::launch(&all(), "");
+    assert!(watched.is_ready());
+    group.add(watched.program.pid);
+    group.freeze(true);
+    watched.kill_effigy();
+    group.await_frozen();
+    group.freeze(false);
+    watched.program.expect_well("thawed");
 }
 
 /// While nothing happens nothing is done to the program: as many steps for a second as for a moment.

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
 
 use crate::harness::{alive, effigy, oracle, scratch, status_field};
 
@@ -77,20 +79,57 @@ fn without_internal(output: &[u8]) -> String {
     format!("{before}{mask:x}\n{after}")
 }
 
-/// What somebody sends to effigy reaches the program, once.
+/// What is sent to the whole process group reaches the program once, though effigy is in it too, and what is sent to effigy
+/// is passed on even so.
 #[test]
-fn signals_are_passed_on() {
-    let running = effigy(["run", "--"]).arg(target()).arg("signals").within(60).start();
-    let program = child_of(running.pid());
-    while status_field(program, "SigCgt").is_none_or(|mask| !mask.ends_with("4200")) {
-        sleep(Duration::from_millis(5));
+fn signals_to_the_group_come_once() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_effigy"))
+        .args(["run", "--"])
+        .arg(target())
+        .arg("signals")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let effigy = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.next().unwrap().starts_with("ready"));
+    for number in 1..=12 {
+        if number % 3 == 0 { kill(effigy, Signal::SIGUSR1) } else { killpg(effigy, Signal::SIGUSR1) }.unwrap();
+        assert_eq!(lines.next().unwrap(), format!("got {number}"));
+        // A second one would come within this time.
+        sleep(Duration::from_millis(60));
     }
-    for _ in 0..3 {
-        running.send(Signal::SIGUSR1);
-        sleep(Duration::from_millis(50));
+    killpg(effigy, Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(12));
+}
+
+/// Nobody reads what effigy says: the program does not wait for that, and is not held for it.
+#[test]
+fn nobody_listens() {
+    use std::io::{Read, pipe};
+    let (mut reader, writer) = pipe().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_effigy"))
+        .args(["run", "--on", "thread-start", "-n", "0", "--"])
+        .arg(target())
+        .args(["threads", "2000"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let program = child_of(i32::try_from(child.id()).unwrap());
+    // Some hundred lines fill the pipe.
+    let deadline = Instant::now() + Duration::from_secs(100);
+    while alive(program) {
+        assert!(Instant::now() < deadline, "the program waits for the reader");
+        sleep(Duration::from_millis(10));
     }
-    running.send(Signal::SIGTERM);
-    running.wait().expect(3);
+    let mut said = String::new();
+    let reading = std::thread::spawn(move || reader.read_to_string(&mut said).map(|_| said));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(reading.join().unwrap().unwrap().lines().count(), 2000);
 }
 
 /// On a terminal the program is in the foreground, and Ctrl-C reaches it once.
@@ -119,13 +158,20 @@ fn after_the_last_dump_it_is_not_traced() {
     let target = target();
     let dir = scratch();
     let run = effigy(["run", "--on", "exec", "-k", "mini", "-o"]).arg(dir.path().join("dump.core")).arg("--");
-    let mut running = run.arg(&target).args(["exec", "sh", "-c", "sleep 1; exit 9"]).start();
+    let mut running =
+        run.arg(&target).args(["exec", "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.01; done"]).start();
     let program = child_of(running.pid());
     while status_field(program, "TracerPid").is_some_and(|tracer| tracer != "0") {
         assert!(!running.is_over());
         sleep(Duration::from_millis(5));
     }
     assert!(alive(program));
+    let handles = |mask: String| u64::from_str_radix(&mask, 16).unwrap() & 1 << (Signal::SIGTERM as u64 - 1) != 0;
+    while !status_field(program, "SigCgt").is_some_and(handles) {
+        assert!(!running.is_over());
+        sleep(Duration::from_millis(5));
+    }
+    kill(Pid::from_raw(program), Signal::SIGTERM).unwrap();
     running.wait().expect(9);
 }
 

@@ -2,10 +2,12 @@
 
 pub(crate) mod breakpoints;
 mod crashes;
+mod jobs;
 #[cfg(feature = "fault-injection")]
 mod killed;
 mod launching;
 mod lives;
+mod privileges;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -24,6 +24,11 @@ impl Elsewhere {
         let effigy = dir.path().join("effigy");
         fs::copy(env!("CARGO_BIN_EXE_effigy"), &effigy).unwrap();
         Self { dir, effigy }
+    }
+
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
     }
 
     /// A copy of a C target.

@@ -200,7 +200,7 @@ fn threads_of(pid: i32) -> Vec<u32> {
 }
 
 /// Children of all threads of a process, zombies included.
-pub(super) fn children_of(pid: i32) -> Vec<i32> {
+pub(crate) fn children_of(pid: i32) -> Vec<i32> {
     let mut children: Vec<i32> = threads_of(pid)
         .into_iter()
         .filter_map(|tid| fs::read_to_string(format!("/proc/{pid}/task/{tid}/children")).ok())

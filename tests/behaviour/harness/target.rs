@@ -86,6 +86,11 @@ impl Plan {
         self
     }
 
+    pub(crate) fn of_group(mut self, id: u32) -> Self {
+        self.command.gid(id);
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub(crate) fn start(self) -> Target {
         self.start_until(|line| line.starts_with("ready"))

@@ -100,14 +100,16 @@ fn short_lives_are_caught_by_looking() {
     }
     let Some(unshare) = oracle("unshare") else { return };
     let (dir, program) = named("watch-looked");
-    let script = "\"$0\" watch watch-looked --wait --all --json -k mini --total 18 --within 20s & watch=$!; sleep 1.5
-        for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \"$1\" 50 > /dev/null; done; wait $watch";
+    // It says that it waits when it does. Lives that are long beside 5 ms, for a machine that has much else to do.
+    let script = "\"$0\" watch watch-looked --wait --all --json -k mini --total 10 --within 60s > said & watch=$!
+        while [ ! -s said ]; do sleep 0.05; done
+        for i in 1 2 3 4 5 6 7 8 9 10 11 12; do \"$1\" 300 > /dev/null; done; wait $watch; status=$?; cat said; exit $status";
     let mut command = Command::new(unshare);
     command.args(["--pid", "--fork", "--mount-proc", "sh", "-c", script]).current_dir(dir.path());
     let output = command.arg(env!("CARGO_BIN_EXE_effigy")).arg(&program).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("looked for every"), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!((output.status.code(), super::dumps_in(dir.path()).len()), (Some(0), 18), "{text}");
+    assert_eq!((output.status.code(), super::dumps_in(dir.path()).len()), (Some(0), 10), "{text}");
 }
 
 #[test]
@@ -153,13 +155,11 @@ fn a_process_group() {
 #[test]
 fn a_target_that_ends() {
     let mut target = moods();
-    let mut running = Watch::of(&target.pid_text(), &["--above", "threads=1000"]).running();
+    let mut running = Watch::of(&target.pid_text(), &["--above", "threads=1000", "--interval", "10m"]).running();
     running.await_begun(target.pid);
-    let began = Instant::now();
     target.end();
-    let watched = running.wait().expect(2);
     // It is told at once, and not at the next look.
-    assert!(began.elapsed() < Duration::from_secs(3));
+    let watched = running.wait().expect(2);
     assert_eq!(watched.dumped(0).events("over")[0]["why"], "ended");
 }
 

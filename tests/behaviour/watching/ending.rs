@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::{Watch, moods};
-use crate::harness::{State, Tolerance, alive, effigy, heavy, status_field};
+use crate::harness::{State, Tolerance, alive, effigy, status_field};
 
 #[test]
 fn by_cancel() {
@@ -30,12 +30,11 @@ fn by_signals() {
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
         let target = moods();
         let before = State::of(target.pid);
-        let mut running = Watch::of(&target.pid_text(), &["--above", "threads=1000", "--interval", "60s"]).running();
+        let mut running = Watch::of(&target.pid_text(), &["--above", "threads=1000", "--interval", "10m"]).running();
         running.await_begun(target.pid);
-        let began = Instant::now();
         running.running.send(signal);
+        // Long before the next look.
         let watched = running.wait().expect(code);
-        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
         assert_eq!(watched.dumped(0).events("end")[0]["reason"], "asked");
         before.assert_unharmed(Tolerance::STRICT);
     }
@@ -112,31 +111,4 @@ fn command_lines_that_make_no_sense() {
         let run = effigy(arguments).run();
         assert_eq!(run.code, Some(1), "{arguments:?}: {}", run.stderr);
     }
-}
-
-/// Ten minutes with everything armed on a busy program: nothing fires, and nobody traces it.
-#[test]
-fn heavy_nothing_fires_by_itself() {
-    if !heavy() {
-        return;
-    }
-    let mut target = moods();
-    for mood in ["spin 1", "churn", "fault", "beat"] {
-        target.ask(mood);
-    }
-    let numbers =
-        ["core=100000", "private=1T", "resident=1T", "pss=1T", "threads=1000000", "fds=1000000", "switches=1e12"];
-    let more =
-        ["soft-faults=1e12", "hard-faults=1e12", "read=1000T", "write=1000T", "net-in=1000T", "pressure-cpu=101"];
-    let mut words: Vec<&str> = numbers.iter().chain(&more).flat_map(|number| ["--above", number]).collect();
-    words.extend(["--growth", "private=1T", "--window", "1m", "--hang", "20s", "--blocked", "20s", "--every", "1h"]);
-    words.extend(["--follow", "/nowhere/log", "--probe", "command:true", "--within", "10m", "--interval", "1s"]);
-    let before = State::of(target.pid);
-    let mut running = Watch::of(&target.pid_text(), &words).running_within(700);
-    while !running.running.is_over() {
-        assert_eq!(status_field(target.pid, "TracerPid").as_deref(), Some("0"));
-        std::thread::sleep(Duration::from_secs(1));
-    }
-    running.wait().expect(7).dumped(0);
-    before.assert_unharmed(Tolerance::LIVELY);
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -15,6 +15,16 @@ use crate::harness::{Plan, State, Target, Tolerance, effigy, gdb_commands, oracl
 /// A target that does something when a line comes.
 fn about_to(arguments: &[&str]) -> Target {
     Plan::program(target()).args([&["wait"], arguments].concat()).start()
+}
+
+/// Waits for something.
+#[track_caller]
+fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A watch of it that has begun.
@@ -148,10 +158,14 @@ fn events_while_all_numbers_hold() {
         std::thread::sleep(Duration::from_millis(100));
     }
     running.wait().expect(7).dumped(0);
-    let running = watching(&target, &["--all-of", "--signal", "USR1", "--above", "threads=1"]);
+    let mut running = watching(&target, &["--all-of", "--signal", "USR1", "--above", "threads=1"]);
     // Numbers alone are none.
     std::thread::sleep(Duration::from_millis(300));
-    target.send(Signal::SIGUSR1);
+    assert!(!running.running.is_over());
+    await_that("a dump", || {
+        target.send(Signal::SIGUSR1);
+        running.running.is_over()
+    });
     running.wait().expect(0).dumped(1);
     assert_eq!(status_field(target.pid, "TracerPid").as_deref(), Some("0"));
     target.send(Signal::SIGTERM);
@@ -259,7 +273,7 @@ fn a_target_that_is_stopped() {
     std::thread::sleep(Duration::from_millis(300));
     running.running.send(Signal::SIGTERM);
     running.wait().expect(143).dumped(0);
-    assert!(thread_states(target.pid).values().all(|letter| *letter == 'T'), "{:?}", thread_states(target.pid));
+    await_that("a stopped target", || thread_states(target.pid).values().all(|letter| *letter == 'T'));
     target.send(Signal::SIGCONT);
     let before = State::of(target.pid);
     assert_eq!(target.ask("report")["failures"], "0");
@@ -277,15 +291,11 @@ fn nobody_listens() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    while !super::is_traced(target.pid) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    await_that("a traced target", || super::is_traced(target.pid));
     let beats = |target: &mut Target| target.ask("report")["beats"].parse::<u64>().unwrap();
     let first = beats(&mut target);
     // Each is a line of more than a hundred bytes, and the pipe takes 64 KiB.
-    while beats(&mut target) < first + 4000 {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    await_that("a target that goes on", || beats(&mut target) >= first + 2000);
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert_eq!(status_field(target.pid, "TracerPid").as_deref(), Some("0"));
@@ -300,9 +310,9 @@ fn job_control_is_held_off() {
     running.running.send(Signal::SIGTSTP);
     std::thread::sleep(Duration::from_millis(200));
     assert!(thread_states(running.running.pid()).values().all(|letter| *letter != 'T'));
-    let born = target.ask("report")["born"].parse::<u64>().unwrap();
-    std::thread::sleep(Duration::from_millis(200));
-    assert!(target.ask("report")["born"].parse::<u64>().unwrap() > born);
+    let mut born = || target.ask("report")["born"].parse::<u64>().unwrap();
+    let before = born();
+    await_that("new threads", || born() > before);
     running.running.send(Signal::SIGTERM);
     running.wait().expect(143);
 }

@@ -8,6 +8,7 @@ mod ending;
 mod happenings;
 mod others;
 mod procdump;
+mod soak;
 mod thresholds;
 
 use std::fs;

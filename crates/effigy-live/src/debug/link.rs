@@ -8,11 +8,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use effigy_process::ProcessId;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
+use super::sent::Sent;
 use crate::LiveError;
+use crate::procfs::{ProcDir, Stat};
 use crate::stop::{self, Task};
 
 /// What wakes the thread: programs ignore it unless they have asked for it, and the kernel sends it for urgent data of
@@ -20,6 +22,9 @@ use crate::stop::{self, Task};
 const ALARM: Signal = Signal::SIGURG;
 /// Time between two alarms.
 const BETWEEN_ALARMS: Duration = Duration::from_micros(100);
+
+/// How long the thread may take to answer: it may be in the middle of stopping a process.
+const LONGEST_ANSWER: Duration = Duration::from_secs(2);
 
 /// What a session is asked.
 pub(super) enum Command {
@@ -29,6 +34,10 @@ pub(super) enum Command {
     Task(ProcessId, Task),
     /// What stands still for the event of this number is to go on.
     GoOn(u64),
+    /// Has a process got, or is it just getting, a signal that effigy has got too?
+    Got(Sent, Sender<bool>),
+    /// Does job control keep a process from running?
+    Stopped(ProcessId, Sender<bool>),
     /// Let everything go.
     End,
 }
@@ -95,6 +104,13 @@ impl Link {
         Ok(())
     }
 
+    /// Whether a process has got, or is just getting, a signal that effigy has got too. Not as far as is known, when nobody
+    /// watches any more.
+    pub(super) fn has_got(&self, sent: Sent) -> bool {
+        let (sender, answer) = bounded(1);
+        self.send(Command::Got(sent, sender)).is_ok() && answer.recv_timeout(LONGEST_ANSWER).unwrap_or(false)
+    }
+
     /// Whether the thread has come to an end.
     pub(super) fn is_over(&self) -> bool {
         self.0.over.load(Ordering::SeqCst)
@@ -145,6 +161,19 @@ impl Member {
     #[must_use]
     pub fn pid(&self) -> ProcessId {
         self.pid
+    }
+
+    /// Whether job control (SIGSTOP and its kin) keeps it from running.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        let (sender, answer) = bounded(1);
+        let asked = self.link.send(Command::Stopped(self.pid, sender)).is_ok();
+        let answer = asked.then(|| answer.recv_timeout(LONGEST_ANSWER).ok()).flatten();
+        answer.unwrap_or_else(|| {
+            // Nobody traces it any more, so that the kernel tells.
+            let stat = ProcDir::open(self.pid).and_then(|dir| dir.require("stat")).ok();
+            stat.and_then(|bytes| Stat::parse(&bytes)).is_some_and(|stat| stat.state == 'T')
+        })
     }
 
     pub(crate) fn send(&self, task: Task) -> Result<(), LiveError> {

@@ -13,8 +13,10 @@ mod breakpoints;
 mod launch;
 mod link;
 mod pass;
+mod privileges;
 mod process;
 mod resolve;
+mod sent;
 mod session;
 mod signals;
 #[cfg(test)]
@@ -31,6 +33,7 @@ pub use breakpoints::{Function, check_breakpoints};
 pub use launch::{LaunchError, end_of, launch};
 pub use link::{Held, Member};
 pub use pass::Passage;
+pub use privileges::Privilege;
 pub use resolve::{Image, Resolve, resolve};
 pub use signals::{SignalInfo, SignalSet};
 pub use thrown::Exception;
@@ -125,6 +128,14 @@ pub enum What {
     },
     /// The process has ended: how, where that can be known.
     Ended(Option<End>),
+    /// The process has become another program without privileges that its file would have given it: the kernel gives none
+    /// to a program whose tracer has no right to them.
+    Withheld {
+        /// The privileges.
+        what: Privilege,
+        /// The file.
+        path: BString,
+    },
     /// A breakpoint that was asked for cannot be set, and why.
     NoBreakpoint(String),
 }
@@ -203,6 +214,16 @@ impl Session {
     #[must_use]
     pub fn events(&self) -> &Receiver<Event> {
         &self.events
+    }
+
+    /// Passes on to the process, for as long as effigy runs, what somebody sends to effigy. What it gets itself, being in
+    /// effigy's process group, it gets once: what comes from the terminal, and, while it is traced, what is sent to the
+    /// whole group.
+    ///
+    /// # Errors
+    /// When no thread can be started for it.
+    pub fn pass_signals(&self) -> Result<(), LiveError> {
+        pass::lead_to(self.pid, self.link.clone())
     }
 
     /// What a dump of a traced process is taken through when nothing has happened to it.

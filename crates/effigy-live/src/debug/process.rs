@@ -27,6 +27,8 @@ pub(super) struct Traced {
     pub(super) culprit: Option<u32>,
     /// Whether its end was told.
     pub(super) ending: bool,
+    /// Whether job control keeps it from running.
+    pub(super) stopped: bool,
     /// While it is yet to become the program that was asked for: whether the making of it is over.
     pub(super) launching: Option<Arc<AtomicBool>>,
 }
@@ -40,6 +42,7 @@ impl Traced {
             armed: Armed::default(),
             culprit: None,
             ending: false,
+            stopped: false,
             launching: None,
         }
     }

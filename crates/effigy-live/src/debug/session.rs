@@ -1,5 +1,7 @@
 //! The thread that traces.
 
+mod delivery;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +11,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use effigy_process::{ProcessId, ThreadId};
 use nix::errno::Errno;
 
-use super::breakpoints::{Armed, Breakpoints, Hit};
+use super::breakpoints::{Armed, Breakpoints};
 use super::link::{Command, Held, Link, Member};
+use super::privileges::withheld;
 use super::process::{Ending, Traced};
-use super::signals::{SignalInfo, is_init, will_kill};
+use super::sent::Seen;
 use super::{End, Event, Resolve, Wants, What};
 use crate::procfs::{ProcDir, Status};
 use crate::stop::wait::{self, Stop, Waited, keep, reap, wait_for_any};
@@ -41,6 +44,7 @@ pub(super) struct State {
     number: u64,
     /// Stops since all threads were last asked in turn.
     since_round: usize,
+    seen: Seen,
 }
 
 /// A thread that stands still for an event that was told.
@@ -79,6 +83,7 @@ impl State {
             held: None,
             number: 0,
             since_round: 0,
+            seen: Seen::default(),
         }
     }
 
@@ -215,6 +220,13 @@ impl State {
                 (None, None) => {}
             },
             Command::GoOn(number) => self.let_go_on(number),
+            Command::Got(sent, answer) => {
+                // Nobody may be waiting any more.
+                let _ = answer.send(self.has_got(sent));
+            }
+            Command::Stopped(pid, answer) => {
+                let _ = answer.send(self.processes.get(&pid.0).is_some_and(|process| process.stopped));
+            }
             Command::End => {}
         }
     }
@@ -306,7 +318,10 @@ impl State {
     fn stopped(&mut self, tid: u32, stop: Waited) {
         let Some(pid) = self.process_of(tid).or_else(|| self.newborn(tid)) else { return };
         match stop {
-            Waited::Stopped(stop) if stop.signal == 0 => ignore_gone(go_on(tid, stop)),
+            Waited::Stopped(stop) if stop.signal == 0 => {
+                self.processes.entry(pid).and_modify(|process| process.stopped = stop.job_control);
+                ignore_gone(go_on(tid, stop));
+            }
             Waited::Stopped(Stop { signal, .. }) => self.signal(pid, tid, signal),
             Waited::Event(libc::PTRACE_EVENT_EXEC) => self.executed(pid, tid),
             Waited::Event(libc::PTRACE_EVENT_EXIT) => self.exiting(pid, tid),
@@ -319,7 +334,8 @@ impl State {
     fn newborn(&mut self, tid: u32) -> Option<u32> {
         let read = ProcDir::open(ProcessId(tid)).and_then(|dir| Ok((Status::parse(&dir.require("status")?), dir)));
         let Ok((status, dir)) = read else {
-            // It has died since.
+            // It has died since; or there are no descriptors left to look at it, and it is not to wait for some.
+            ignore_gone(trace::release(tid, 0));
             return None;
         };
         let pid = status.number("Tgid").and_then(|pid| u32::try_from(pid).ok()).unwrap_or(tid);
@@ -366,51 +382,6 @@ impl State {
         self.depart(pid, tid, (tid == pid).then_some(end));
     }
 
-    fn signal(&mut self, pid: u32, tid: u32, signal: i32) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
-        let Ok(info) = trace::signal_info(tid).map(|info| SignalInfo::new(&info)) else {
-            return ignore_gone(trace::resume_with(tid, signal));
-        };
-        if let Some(hit) = self.breakpoints.hit(&process.armed, tid, &info, process.set.dir()) {
-            return self.reached(pid, tid, hit);
-        }
-        let wanted = self.wants.second_chance.contains(signal);
-        let status = (wanted || self.wants.exit).then(|| process.status(tid));
-        let kills = status.as_ref().is_some_and(|status| will_kill(&info, status));
-        if kills {
-            process.culprit = Some(tid);
-        }
-        if !(kills && wanted || self.wants.first_chance.contains(signal)) {
-            return ignore_gone(trace::resume_with(tid, signal));
-        }
-        // Under a tracer the first process of a namespace outlives its faults, and would have the same one for ever.
-        let leave = kills && status.as_ref().is_some_and(is_init);
-        let then = if leave { Then::Leave(signal) } else { Then::Continue(signal) };
-        self.hold(pid, tid, What::Signal { info, kills }, then, kills);
-    }
-
-    fn reached(&mut self, pid: u32, tid: u32, hit: Hit) {
-        let what = match hit {
-            Hit::Libraries => {
-                let Some(process) = self.processes.get_mut(&pid) else { return };
-                let (loaded, unloaded, troubles) = self.breakpoints.look(&mut process.armed, process.set.dir());
-                process.set.set_breakpoints(process.armed.bytes());
-                for trouble in troubles {
-                    self.tell(pid, tid, What::NoBreakpoint(trouble));
-                }
-                let changed = !loaded.is_empty() || !unloaded.is_empty();
-                (changed && self.wants.libraries).then_some(What::Libraries { loaded, unloaded })
-            }
-            Hit::Told(what) => Some(what),
-            Hit::Nothing => None,
-        };
-        match what {
-            // The signal is ours, and nobody else's.
-            Some(what) => self.hold(pid, tid, what, Then::Continue(0), false),
-            None => ignore_gone(trace::resume_with(tid, 0)),
-        }
-    }
-
     fn executed(&mut self, pid: u32, tid: u32) {
         // A thread that has taken the first one's id with its execve answers no request before somebody has heard of that
         // (`looks_like_a_spurious_pid` in kernel/ptrace.c). There is no signal that could be lost.
@@ -418,8 +389,12 @@ impl State {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.set.keep_only(tid);
         let launched = process.launching.take().is_some();
+        let withheld = withheld(process.set.dir());
         let path = process.set.dir().read_link("exe").unwrap_or_default();
         self.arm(pid, tid);
+        if let Some(what) = withheld {
+            self.tell(pid, tid, What::Withheld { what, path: path.clone() });
+        }
         if self.wants.exec && !launched {
             self.hold(pid, tid, What::Executed(path), Then::Continue(0), false);
         } else {

@@ -29,7 +29,7 @@ const EVENT_STOP: i32 = 128;
 /// Looks, without waiting, what became of a thread. A stop is looked at only (`WNOWAIT`), never consumed: the kernel
 /// keeps the signal that is being delivered with the stop, and consuming the one would lose the other if effigy died.
 pub(crate) fn wait(tid: u32) -> Waited {
-    match wait_id(libc::P_PID, tid, libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::WNOHANG) {
+    match look(tid) {
         Err(Errno::EINTR) | Ok(None) => Waited::Nothing,
         Err(_) => Waited::Gone,
         Ok(Some(found)) => found.stop().unwrap_or_else(|| {
@@ -39,6 +39,15 @@ pub(crate) fn wait(tid: u32) -> Waited {
             Waited::Gone
         }),
     }
+}
+
+/// The stop that a thread is in, if it is in one. Unlike with [`wait`], one that has ended stays to be seen.
+pub(crate) fn peek(tid: u32) -> Option<Waited> {
+    look(tid).ok().flatten().and_then(|found| found.stop())
+}
+
+fn look(tid: u32) -> Result<Option<Found>, Errno> {
+    wait_id(libc::P_PID, tid, libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::WNOHANG)
 }
 
 /// How a thread or process ended.
@@ -80,7 +89,7 @@ pub(crate) fn consume(tid: u32) {
     let _ = wait_id(libc::P_PID, tid, libc::WSTOPPED | libc::WNOHANG);
 }
 
-/// Collects a thread that has exited.
+/// Collects a thread that has exited. Only one that was seen to have: of another one that is traced it would take the stop.
 pub(crate) fn reap(tid: u32) {
     let _ = wait_id(libc::P_PID, tid, libc::WEXITED | libc::WNOHANG);
 }

@@ -6,20 +6,24 @@
 //! wrote server_261121_031502.dmp: 112.4 KiB
 //! ```
 
+mod lines;
+
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::Command;
 
 use effigy_live::debug::{End, Event, LaunchError, Passage, Session, What, end_of, launch, resolve};
 use effigy_process::ProcessId;
 
+use self::lines::Lines;
 use super::dump::request;
 use crate::cancel::Cancel;
 use crate::capture::{Moment, Request, capture_at};
 use crate::cli::RunArgs;
 use crate::events::{Selection, Story, check, wants};
 use crate::exit::Exit;
+use crate::job_control::JobControl;
 use crate::print;
 
 /// The shell's answers for a program that cannot be started, and for one that is not there.
@@ -33,6 +37,7 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
         Ok(passage) => passage,
         Err(error) => return fail(&error, Exit::NotPermitted),
     };
+    let job_control = JobControl::take();
     let watch = match Watch::new(args) {
         Ok(watch) => watch,
         Err(text) => {
@@ -49,11 +54,17 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
         Ok(session) => session,
         Err(error) => return not_started(&error, args),
     };
-    if let Err(error) = passage.lead_to(session.pid()) {
+    if let Err(error) = session.pass_signals() {
         // The program runs, and is to go on.
         print::failure(&error);
     }
+    if let Some(job_control) = job_control {
+        job_control.exercise(Some(session.member(session.pid())));
+    }
     let end = watch.follow(session);
+    // Lines may yet wait for their reader, and there is no program left that a signal could be meant for.
+    passage.close();
+    watch.finish();
     match end {
         Some(End::Exited(status)) => Exit::Program(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
         Some(End::Killed(signal)) => {
@@ -94,7 +105,7 @@ struct Watch<'a> {
     args: &'a RunArgs,
     request: Request,
     selection: Selection,
-    log: Option<File>,
+    lines: Lines,
     cancel: Cancel,
 }
 
@@ -113,7 +124,7 @@ impl<'a> Watch<'a> {
             // Signals are held back; this is for limits of files' sizes.
             cancel: Cancel::listen(None),
             args,
-            log,
+            lines: Lines::to(log).map_err(|error| format!("a thread for lines: {error}"))?,
         })
     }
 
@@ -147,7 +158,7 @@ impl<'a> Watch<'a> {
         let story = self.selection.story(&event);
         let takes = self.selection.takes(&event, &story);
         let Some(held) = event.held else {
-            if matches!(event.what, What::NoBreakpoint(_)) {
+            if matches!(event.what, What::NoBreakpoint(_) | What::Withheld { .. }) {
                 self.tell(&story);
             }
             return false;
@@ -174,14 +185,14 @@ impl<'a> Watch<'a> {
             Ok(reports) => {
                 for report in &reports {
                     match serde_json::to_string(report) {
-                        Ok(text) if self.args.json => self.line(&text),
-                        _ => self.line(&report.text()),
+                        Ok(text) if self.args.json => self.lines.say(text),
+                        _ => self.lines.say(report.text()),
                     }
                 }
                 true
             }
             Err(failure) => {
-                self.line(&format!("effigy: {}", print::chain(&failure)));
+                self.lines.say(format!("effigy: {}", print::chain(&failure)));
                 false
             }
         }
@@ -189,20 +200,14 @@ impl<'a> Watch<'a> {
 
     fn tell(&self, story: &Story) {
         match serde_json::to_string(story) {
-            Ok(text) if self.args.json => self.line(&text),
-            _ => self.line(&format!("effigy: process {}, thread {}: {}", story.pid, story.thread, story.text)),
+            Ok(text) if self.args.json => self.lines.say(text),
+            _ => self.lines.say(format!("effigy: process {}, thread {}: {}", story.pid, story.thread, story.text)),
         }
     }
 
-    /// A line of effigy's own: the program has standard output to itself.
-    fn line(&self, text: &str) {
-        match &self.log {
-            // A full disk is no reason to hold the program up.
-            Some(log) => {
-                let mut log: &File = log;
-                let _ = writeln!(log, "{text}");
-            }
-            None => print::note(text),
-        }
+    /// Waits for what is yet to be written.
+    fn finish(self) {
+        let Self { lines, cancel, .. } = self;
+        lines.finish(|| cancel.signal().is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use bstr::{BStr, BString, ByteSlice};
 use cpp_demangle::Symbol;
-use effigy_live::debug::{End, Event, Exception, Function, SignalInfo, What, place};
+use effigy_live::debug::{End, Event, Exception, Function, Privilege, SignalInfo, What, place};
 use effigy_process::{Address, Fault, FaultKind};
 use serde::Serialize;
 
@@ -67,6 +67,7 @@ impl Story {
                 let how = end.map_or_else(|| "in an unknown way".to_owned(), ending);
                 story.tell("ended", format!("it has ended {how}"), [how]);
             }
+            What::Withheld { what, path } => story.tell("withheld", withheld(*what, path), []),
             What::NoBreakpoint(why) => story.tell("no-breakpoint", format!("no breakpoint: {why}"), []),
             _ => {}
         }
@@ -145,6 +146,20 @@ fn ending(end: End) -> String {
             format!("by {}", kind.name().map_or_else(|| format!("signal {signal}"), str::to_owned))
         }
     }
+}
+
+/// Privileges that tracing has cost a program.
+fn withheld(what: Privilege, path: &BString) -> String {
+    let what = match what {
+        Privilege::User(id) => format!("the rights of user {id}"),
+        Privilege::Group(id) => format!("the rights of group {id}"),
+        Privilege::Capabilities => "capabilities".to_owned(),
+    };
+    format!(
+        "{} runs without {what} that its file would give it, as it is traced by somebody without CAP_SYS_PTRACE. Run effigy \
+         as root, or this program without effigy",
+        safe(path)
+    )
 }
 
 fn safe(text: &BString) -> String {

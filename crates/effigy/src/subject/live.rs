@@ -9,9 +9,9 @@ use effigy_process::ProcessId;
 
 use super::python::{Interpreter, PythonAnswer, Reading};
 use super::{Look, Refused, find_bytes};
-use crate::cancel::NoJobControl;
 use crate::capture::Failure;
 use crate::exit::Exit;
+use crate::job_control::NoJobControl;
 use crate::print;
 
 /// How long is waited at a time for the process to stand still.

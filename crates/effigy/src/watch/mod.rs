@@ -11,8 +11,9 @@ use std::sync::Arc;
 use effigy_process::ProcessId;
 use effigy_watch::session::{Awaited, Event, Line, Order, Over, Plan, Reason, Session, Why};
 
-use crate::cancel::{Cancel, NoJobControl};
+use crate::cancel::Cancel;
 use crate::exit::Exit;
+use crate::job_control::NoJobControl;
 use crate::print;
 use crate::report::Report;
 
