@@ -58,6 +58,13 @@ fn stops() -> SigSet {
     [Signal::SIGTSTP, Signal::SIGTTOU, Signal::SIGTTIN].into_iter().collect()
 }
 
+/// Takes job control for a command that launches nothing, before any other thread is started.
+pub(crate) fn take_over() {
+    if let Some(job_control) = JobControl::take() {
+        job_control.exercise(None);
+    }
+}
+
 /// Job control, in our hands: for the calling thread and those that it starts from here on, so before all others.
 pub(crate) struct JobControl {
     /// Signals that are not ours to let through: whoever has started effigy holds them back.

@@ -37,11 +37,9 @@ fn main() -> ExitCode {
         },
     };
     panics::record();
-    // A program that is launched has signals as they were before; a target of ours is none of these.
-    if !matches!(command, cli::Command::Run(_) | cli::Command::DemoTarget)
-        && let Some(job_control) = job_control::JobControl::take()
-    {
-        job_control.exercise(None);
+    // A program that is launched has signals as they were before, also by `procdump -x`; a target of ours is none of these.
+    if !matches!(command, cli::Command::Run(_) | cli::Command::Procdump(_) | cli::Command::DemoTarget) {
+        job_control::take_over();
     }
     let outcome = std::panic::catch_unwind(|| match command {
         cli::Command::Dump(args) => command::dump::run(args),

@@ -19,6 +19,7 @@ use effigy_live::debug::check_breakpoints;
 use crate::cli::{Cli, Command};
 use crate::command::{run as launch, watch};
 use crate::exit::Exit;
+use crate::job_control;
 use crate::print;
 pub(crate) use naming::Naming;
 use options::{Asked, Translation};
@@ -67,6 +68,7 @@ fn begin(translation: &Translation) -> Exit {
         Ok(_) => return refuse("no watch"),
         Err(error) => return print::usage(&error),
     };
+    job_control::take_over();
     let naming = Arc::new(Naming { like_windows: translation.like_windows, place: translation.place.clone() });
     watch::run_as(&args, Some(Arc::clone(&naming)), |plan| Arc::new(ProcdumpTeller::new(plan, &naming)))
 }
