@@ -16,6 +16,15 @@ fn deadline(timeout: Option<Duration>) -> Option<(Instant, Duration)> {
     timeout.map(|timeout| (Instant::now() + timeout, timeout))
 }
 
+/// Those that effigy does not ignore (proc_pid_status(5), `SigIgn`). Whoever has started it may have asked for that: nohup
+/// for SIGHUP, a shell without job control for what it starts in the background.
+fn ending() -> impl Iterator<Item = i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    ENDING.into_iter().filter(move |number| ignored & 1 << (number - 1) == 0)
+}
+
 /// Knows whether effigy was asked to end.
 #[derive(Clone, Debug)]
 pub(crate) struct Cancel {
@@ -29,7 +38,7 @@ impl Cancel {
     /// Takes over the signals. From here on they end effigy only through [`check`](Self::check).
     pub(crate) fn listen(timeout: Option<Duration>) -> Self {
         let signal = Arc::new(AtomicUsize::new(0));
-        for number in ENDING {
+        for number in ending() {
             // Failing to listen leaves the default: effigy dies and the kernel lets the target go.
             let _ =
                 signal_hook::flag::register_usize(number, Arc::clone(&signal), usize::try_from(number).unwrap_or(0));
@@ -56,7 +65,7 @@ impl Cancel {
 
     /// Has signals write a byte, so that who sleeps wakes.
     pub(crate) fn wake(&self, descriptor: &UnixStream) -> std::io::Result<()> {
-        for number in ENDING {
+        for number in ending() {
             signal_hook::low_level::pipe::register(number, descriptor.try_clone()?)?;
         }
         Ok(())

@@ -69,6 +69,16 @@ fn nothing_is_left_in_it() {
     assert_eq!(without_internal(&run.stdout), without_internal(&alone.stdout));
 }
 
+/// A program that is to outlive its terminal does so under effigy, too, and so does effigy.
+#[test]
+fn what_is_ignored_stays_ignored() {
+    let script = "trap '' HUP; exec \"$0\" run -- sh -c 'kill -HUP $PPID; grep SigIgn /proc/self/status'";
+    let run = Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_effigy")]).output().unwrap();
+    let text = String::from_utf8(run.stdout).unwrap();
+    let mask = text.strip_prefix("SigIgn:").unwrap_or_else(|| panic!("{text:?}, {}", run.status)).trim();
+    assert_eq!((run.status.code(), u64::from_str_radix(mask, 16).unwrap() & 1), (Some(0), 1));
+}
+
 /// Ignored signals without the two that are the C library's own: with threads it takes one of them over, which ends at execve.
 fn without_internal(output: &[u8]) -> String {
     const INTERNAL: u64 = 1 << 31 | 1 << 32;
@@ -161,6 +171,11 @@ fn after_the_last_dump_it_is_not_traced() {
     let mut running =
         run.arg(&target).args(["exec", "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.01; done"]).start();
     let program = child_of(running.pid());
+    // Before that it is a copy of effigy, which handles SIGTERM and may not be traced yet.
+    while !fs::read(format!("/proc/{program}/cmdline")).unwrap().starts_with(b"sh\0") {
+        assert!(!running.is_over());
+        sleep(Duration::from_millis(5));
+    }
     while status_field(program, "TracerPid").is_some_and(|tracer| tracer != "0") {
         assert!(!running.is_over());
         sleep(Duration::from_millis(5));

@@ -5,6 +5,7 @@
 //! process group, descriptors and signals are those that it would have without us in between.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -13,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::bounded;
 use effigy_process::ProcessId;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 
+use super::pass::PASSED;
 use super::session::State;
 use super::{End, Passage, Resolve, Session, Wants};
 use crate::procfs::ProcDir;
@@ -98,13 +100,31 @@ fn prepare(mut command: Command, child: Child) -> Command {
         match rustix::io::retry_on_intr(|| rustix::io::read(&child.wait, &mut [0u8]))? {
             // effigy is no more, or does not want it any more.
             0 => return Err(io::Error::from_raw_os_error(libc::ECANCELED)),
-            _ => child.mask.thread_set_mask()?,
+            _ => {
+                // What has come for the program meanwhile is not for the handlers that effigy has, and that this copy
+                // of it still has.
+                PASSED.into_iter().for_each(forget_handler);
+                child.mask.thread_set_mask()?;
+            }
         }
         Ok(())
     };
     // SAFETY: between fork and exec it makes system calls only, and allocates nothing.
     unsafe { command.pre_exec(become_program) };
     command
+}
+
+/// Has a signal do what it does where nobody handles it. What is ignored stays ignored.
+fn forget_handler(signal: Signal) {
+    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: it is asked for, not changed; `now` is live and exclusive.
+    let asked = unsafe { libc::sigaction(signal as i32, std::ptr::null(), now.as_mut_ptr()) };
+    // SAFETY: all bytes zero is a valid value, and the call has filled it.
+    let handler = unsafe { now.assume_init() }.sa_sigaction;
+    if asked == 0 && handler != libc::SIG_IGN {
+        // SAFETY: the default needs no code and no memory of ours.
+        unsafe { libc::signal(signal as i32, libc::SIG_DFL) };
+    }
 }
 
 /// Traces the child and has it become the program.

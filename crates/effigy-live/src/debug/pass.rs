@@ -16,7 +16,7 @@ use super::signals::FROM_KERNEL;
 use crate::LiveError;
 
 /// What is passed on. What stops, continues or resizes comes from the terminal and reaches the program by itself.
-const PASSED: [Signal; 7] = [
+pub(super) const PASSED: [Signal; 7] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
