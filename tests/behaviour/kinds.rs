@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use bstr::ByteSlice;
@@ -20,6 +21,30 @@ fn dump_kind(target: &Target, format: &str, kind: &str) -> Dump {
 /// Bytes of memory in the dump, from its own tables.
 fn memory_bytes(dump: &Dump) -> u64 {
     dump.json["memory_bytes"].as_u64().unwrap()
+}
+
+/// Whatever a mini dump says is in memory is there, above all no zeros in place of pages that it leaves out. The program
+/// waits, with a heap full of pointers to everywhere.
+#[test]
+fn mini_says_what_the_process_says() {
+    let script = "held = [[number] * 50 for number in range(50000)]; print('ready', flush=True); input()";
+    let target = Plan::program("python3").args(["-c", script]).start();
+    let dump = dump_kind(&target, "core", "mini");
+    let memory = fs::File::open(format!("/proc/{}/mem", target.pid)).unwrap();
+    let core = dump.core();
+    let mut differing = Vec::new();
+    for load in core.loads().filter(|load| load.in_file > 0) {
+        let dumped = core.memory(load.address, usize::try_from(load.in_file).unwrap()).unwrap();
+        let mut now = vec![0; dumped.len()];
+        // The kernel's own pages cannot be read this way.
+        if memory.read_exact_at(&mut now, load.address).is_err() {
+            continue;
+        }
+        let pages = dumped.chunks(4096).zip(now.chunks(4096)).enumerate().filter(|(_, (dumped, now))| dumped != now);
+        differing.extend(pages.map(|(page, _)| format!("{:#x}", load.address + page as u64 * 4096)));
+    }
+    assert!(core.loads().count() > 10);
+    assert!(differing.is_empty(), "{differing:?}");
 }
 
 /// A mini dump of a large process is under 5 MB, and holds every stack.

@@ -82,8 +82,10 @@ impl Snapshot for FakeSnapshot {
     }
 
     fn scan(&self, region: &Region, visit: &mut dyn FnMut(PageRun)) -> io::Result<Vec<Gap>> {
-        let index = self.process.regions.iter().position(|each| each.range == region.range).unwrap();
-        self.runs[index].iter().copied().for_each(visit);
+        let whole = |each: &Region| each.range.contains(region.range.start());
+        let index = self.process.regions.iter().position(whole).unwrap();
+        let within = |run: &PageRun| Some(PageRun { range: run.range.intersection(&region.range)?, ..*run });
+        self.runs[index].iter().filter_map(within).for_each(visit);
         Ok(Vec::new())
     }
 

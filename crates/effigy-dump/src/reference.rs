@@ -49,6 +49,15 @@ pub(crate) fn pages(snapshot: &dyn Snapshot, kind: Kind) -> BTreeSet<Address> {
     pages
 }
 
+/// The pages of stacks alone.
+pub(crate) fn stack_pages(process: &Process) -> BTreeSet<Address> {
+    let mut pages = BTreeSet::new();
+    for stack in stacks(process, false) {
+        add_range(&mut pages, stack, process);
+    }
+    pages
+}
+
 /// The part of each thread's stack that the dump holds, bounded so that thousands of threads stay small.
 fn stacks(process: &Process, triage: bool) -> Vec<AddressRange> {
     let page = process.system.page_size;

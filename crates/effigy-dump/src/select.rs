@@ -67,7 +67,7 @@ pub enum SelectError {
 /// See [`SelectError`].
 pub fn select(snapshot: &dyn Snapshot, wish: &Wish) -> Result<Selected, SelectError> {
     let process = snapshot.process();
-    let pages = reference::pages(snapshot, wish.kind);
+    let mut pages = reference::pages(snapshot, wish.kind);
     let mut left_out = BTreeMap::new();
     if wish.kind == Kind::MiniPlus {
         let sizes = sizes(snapshot, wish, &pages)?;
@@ -79,12 +79,15 @@ pub fn select(snapshot: &dyn Snapshot, wish: &Wish) -> Result<Selected, SelectEr
     {
         let sizes = sizes(snapshot, wish, &pages)?;
         let mut over = selected.extents.content_bytes() - most;
+        // Where a stack's mapping has grown together with others, or is large, the stack itself stays.
+        pages.extend(reference::stack_pages(process));
         for (index, size) in by_falling_size(process, &sizes, &left_out) {
             if over == 0 {
                 break;
             }
             left_out.insert(index, GapReason::SizeLimit);
-            over = over.saturating_sub(size);
+            let stays = pages.range(pages_of(&process.regions[index])).count() as u64 * process.system.page_size;
+            over = over.saturating_sub(size.saturating_sub(stays));
         }
         selected = pass(snapshot, wish, &pages, &left_out)?;
         if selected.extents.content_bytes() > most {
@@ -128,7 +131,11 @@ fn largest_area(process: &Process, sizes: &BTreeMap<usize, u64>) -> Vec<usize> {
         .unwrap_or_default()
 }
 
-/// Regions that may be left out to make a dump smaller, largest first.
+fn pages_of(region: &Region) -> std::ops::Range<Address> {
+    region.range.start()..region.range.end()
+}
+
+/// Regions that may be left out to make a dump smaller, largest first; those with stacks in them last.
 fn by_falling_size(
     process: &Process,
     sizes: &BTreeMap<usize, u64>,
@@ -136,12 +143,9 @@ fn by_falling_size(
 ) -> Vec<(usize, u64)> {
     let needed = needed(process);
     let is_needed = |index: usize| needed.contains(&process.regions[index].range.start());
-    let mut all: Vec<(usize, u64)> = sizes
-        .iter()
-        .filter(|(index, _)| !left_out.contains_key(index) && !is_needed(**index))
-        .map(|(index, size)| (*index, *size))
-        .collect();
-    all.sort_by_key(|(index, size)| (std::cmp::Reverse(*size), *index));
+    let mut all: Vec<(usize, u64)> =
+        sizes.iter().filter(|(index, _)| !left_out.contains_key(index)).map(|(index, size)| (*index, *size)).collect();
+    all.sort_by_key(|(index, size)| (is_needed(*index), std::cmp::Reverse(*size), *index));
     all
 }
 
@@ -239,7 +243,10 @@ fn add_region(
             // The last of the pages may go on in the next run.
             for page in wanted.clone().take_while(|page| *page < run.range.end()) {
                 let part = AddressRange::sized(page, page_size).intersection(&run.range);
-                part.into_iter().for_each(|part| builder.add(part, content));
+                part.into_iter().for_each(|part| builder.add_apart(part, content));
+            }
+            if builder.end != Some(run.range.end()) {
+                builder.end = None;
             }
         }
     });
@@ -263,8 +270,8 @@ fn add_pages(
         let only = Region { range, offset, ..region.clone() };
         let scan = snapshot.scan(&only, &mut |run| match run.class {
             PageClass::Guard => builder.end = None,
-            PageClass::Zero => builder.add(run.range, Content::Zeros),
-            PageClass::Private | PageClass::File | PageClass::Shared => builder.add(run.range, Content::Bytes),
+            PageClass::Zero => builder.add_apart(run.range, Content::Zeros),
+            PageClass::Private | PageClass::File | PageClass::Shared => builder.add_apart(run.range, Content::Bytes),
         });
         scan.map_err(|source| SelectError::Scan { region: range, source })?;
     }
@@ -358,6 +365,13 @@ impl Builder<'_> {
         self.end = Some(range.end());
     }
 
+    /// The same where nobody knows that what lies before it is absent: pages that are there and were not chosen are no
+    /// zeros.
+    fn add_apart(&mut self, range: AddressRange, content: Content) {
+        self.end = self.end.filter(|end| *end == range.start());
+        self.add(range, content);
+    }
+
     fn push(&mut self, range: AddressRange, content: Content) {
         self.extents.push(Extent { range, content }, self.boundary);
         self.boundary = false;
@@ -393,6 +407,42 @@ mod tests {
             [(0x10000, 0x14000), (0x80_0000, 0x80_1000), (0x200_0000, 0x200_1000), (0x200_3000, 0x200_4000),]
         );
         assert_eq!(selected.extents.content_bytes(), 5 * 0x1000);
+    }
+
+    /// Neighbouring mappings become one where their protections are the same.
+    #[test]
+    fn a_stack_that_has_grown_together_with_a_large_area_stays() {
+        let mut snapshot = FakeSnapshot::new();
+        snapshot.anonymous(0x10000, 0x12000, &[(0x10000, 0x2000)]);
+        snapshot.anonymous(0x100000, 0x200000, &[(0x100000, 0x100000)]);
+        let stack = AddressRange::new(Address(0x1f_c000), Address(0x1f_e000));
+        snapshot
+            .process
+            .threads
+            .push(effigy_process::Thread { stack: Some(stack), ..effigy_process::Thread::default() });
+        let limited = Wish { most_bytes: Some(0x4000), ..wish(Kind::Full) };
+        let selected = select(&snapshot, &limited).unwrap();
+        assert_eq!(ranges(&selected), [(0x1f_c000, 0x1f_e000)]);
+        assert_eq!(selected.gaps.iter().filter(|gap| gap.reason == GapReason::SizeLimit).count(), 2);
+        let less = Wish { most_bytes: Some(0x1000), ..wish(Kind::Full) };
+        assert!(matches!(
+            select(&snapshot, &less),
+            Err(SelectError::LimitTooSmall { needed: 0x2000, allowed: 0x1000 })
+        ));
+    }
+
+    /// Not chosen is not zero.
+    #[test]
+    fn pages_that_were_not_chosen_are_no_holes() {
+        let mut snapshot = FakeSnapshot::new();
+        snapshot.anonymous(0x10000, 0x20000, &[(0x10000, 0x8000)]);
+        let region = snapshot.process.regions[0].clone();
+        let pages = [0x10000, 0x11000, 0x14000, 0x1a000].map(Address).into_iter().collect();
+        let wish = Wish { longest_hole: 64 << 20, ..wish(Kind::Mini) };
+        let mut selected = Selected { extents: ExtentList::new(4096), gaps: Vec::new() };
+        add_region(&snapshot, &region, &wish, &pages, &mut selected.extents, &mut selected.gaps).unwrap();
+        assert_eq!(ranges(&selected), [(0x10000, 0x12000), (0x14000, 0x15000)]);
+        assert_eq!(selected.extents.content_bytes(), 3 * 0x1000);
     }
 
     #[test]
