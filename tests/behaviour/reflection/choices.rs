@@ -95,13 +95,20 @@ fn held_clone(target: &Target, hold: &Path, path: &Path, arguments: &[&str]) -> 
     run.env("EFFIGY_FAULT", "no-userfaultfd,hold-reads").env("EFFIGY_FAULT_HOLD", hold.to_str().unwrap()).within(120)
 }
 
-/// Waits until the target has so many clones.
+/// Waits until the target has so many clones. Who makes a clone looks like one for a moment: the same ones have to be there
+/// for a while.
 #[track_caller]
 fn await_clones(target: &Target, count: usize) {
+    const A_WHILE: Duration = Duration::from_millis(500);
     let since = Instant::now();
-    while twins_of(target.pid).len() != count {
-        assert!(since.elapsed() < Duration::from_secs(30), "{} clones, and not {count}", twins_of(target.pid).len());
+    let (mut twins, mut same_since) = (twins_of(target.pid), Instant::now());
+    while twins.len() != count || same_since.elapsed() < A_WHILE {
+        assert!(since.elapsed() < Duration::from_secs(60), "{} clones, and not {count}", twins.len());
         sleep(Duration::from_millis(2));
+        let now = twins_of(target.pid);
+        if now != twins {
+            (twins, same_since) = (now, Instant::now());
+        }
     }
 }
 
