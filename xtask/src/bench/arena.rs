@@ -102,8 +102,10 @@ impl Arena {
     /// Makes the next run start as the first one did: nothing of ours on the disk, nothing waiting to be written there.
     pub(crate) fn clear(&self) -> Result<()> {
         for entry in fs::read_dir(self.output()).context("cannot list the output folder")? {
-            let path = entry?.path();
-            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            let entry = entry?;
+            let path = entry.path();
+            let removed = if entry.file_type()?.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.with_context(|| format!("cannot remove {}", path.display()))?;
         }
         rustix::fs::sync();
         self.interrupt.check()?;

@@ -46,7 +46,7 @@ mod tests {
     fn the_page_has_the_markers() {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(BENCHMARKS);
         let text = fs::read_to_string(page).expect("the page of results");
-        for bench in ["dump", "read", "watch"] {
+        for bench in ["dump", "read", "stacks", "watch"] {
             assert!(replaced(&text, bench, "").is_some(), "{bench}");
         }
     }
