@@ -1,7 +1,7 @@
 //! Numbers that are what they are at each look: memory, threads, pressure.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::kept::KeptFile;
 use super::{Gauge, Metric, Reading, cgroup, fields, missing};
@@ -25,6 +25,37 @@ impl Gauge for Level {
             Err(error) => missing(&self.what, &error),
         }
     }
+}
+
+/// A number that is rested for so many times as long as reading it takes: that is half a percent of a processor at most.
+const REST: u32 = 200;
+
+/// A number that is dear to read, and is then not read at every look: what was read last stands until it has rested.
+struct Sparing {
+    gauge: Box<dyn Gauge>,
+    last: Option<(Reading, Instant)>,
+}
+
+impl Gauge for Sparing {
+    fn read(&mut self, now: Instant) -> Reading {
+        if let Some((reading, _)) = self.last.as_ref().filter(|(_, until)| now < *until) {
+            return reading.clone();
+        }
+        let began = Instant::now();
+        let reading = self.gauge.read(now);
+        self.last = Some((reading.clone(), rested(now, began.elapsed())));
+        reading
+    }
+
+    fn restart(&mut self) {
+        self.last = None;
+        self.gauge.restart();
+    }
+}
+
+/// When a number may be read again, the reading of which took so long.
+fn rested(now: Instant, took: Duration) -> Instant {
+    now + took.saturating_mul(REST)
 }
 
 fn level(what: &str, file: io::Result<std::fs::File>, parse: Parse) -> Result<Box<dyn Gauge>, String> {
@@ -52,7 +83,12 @@ pub(super) fn of_process(metric: &Metric, target: &Target) -> Result<Box<dyn Gau
         Metric::Proportional => ("smaps_rollup", kilobytes(&["Pss"])),
         _ => ("stat", Box::new(|text: &[u8]| fields::stat_number(text, 20).map(|threads| threads as f64))),
     };
-    level(file, target.dir().open_file(file), parse)
+    let gauge = level(file, target.dir().open_file(file), parse)?;
+    Ok(match metric {
+        // The kernel walks all page tables for it, while the target may have to wait for its address space.
+        Metric::Proportional => Box::new(Sparing { gauge, last: None }),
+        _ => gauge,
+    })
 }
 
 /// Memory of the control group that the process is in, in bytes.
@@ -71,4 +107,33 @@ pub(super) fn pressure(resource: &str, full: bool, of_group: bool, target: &Targ
     };
     let kind = if full { "full" } else { "some" };
     level(&format!("pressure of {resource}"), file, Box::new(move |text: &[u8]| fields::pressure(text, kind)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes some time to say how often it was asked.
+    struct Slow(f64);
+
+    impl Gauge for Slow {
+        fn read(&mut self, _now: Instant) -> Reading {
+            std::thread::sleep(Duration::from_millis(2));
+            self.0 += 1.0;
+            Reading::Value(self.0)
+        }
+    }
+
+    #[test]
+    fn what_is_dear_is_read_less_often() {
+        let mut gauge = Sparing { gauge: Box::new(Slow(0.0)), last: None };
+        let now = Instant::now();
+        let mut after = |ms| gauge.read(now + Duration::from_millis(ms)).value();
+        assert_eq!(after(0), Some(1.0));
+        // At least 200 times 2 ms, and on a machine that is not stuck no hour.
+        assert_eq!(after(399), Some(1.0));
+        assert_eq!(after(3_600_000), Some(2.0));
+        gauge.restart();
+        assert_eq!(gauge.read(now + Duration::from_millis(3_600_001)).value(), Some(3.0));
+    }
 }
