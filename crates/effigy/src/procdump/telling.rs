@@ -82,7 +82,7 @@ impl Teller for ProcdumpTeller {
                 };
                 stamped(&format!("{what}: {}", print::safe(cause.what.as_bytes())));
             }
-            News::Session(Event::Trouble { why, .. }) => stamped(&print::safe(why.as_bytes())),
+            News::Session(Event::Trouble { trouble, .. }) => stamped(&print::safe(trouble.why.as_bytes())),
             News::Session(Event::Over(ending)) => over(ending),
             News::Dumping(order, path) => {
                 let path = path.map(|path| print::safe(path.as_os_str().as_encoded_bytes())).unwrap_or_default();

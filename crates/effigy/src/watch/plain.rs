@@ -108,8 +108,8 @@ impl Teller for PlainTeller {
             News::Session(Event::Fired { target, cause, .. }) => {
                 self.note(&format!("{}: {}", who(target.name(), target.pid()), print::safe(cause.what.as_bytes())));
             }
-            News::Session(Event::Trouble { target, why }) => {
-                self.note(&format!("{}: {}", who(target.name(), target.pid()), print::safe(why.as_bytes())));
+            News::Session(Event::Trouble { name, trouble }) => {
+                self.note(&format!("{}: {}", who(name, trouble.pid), print::safe(trouble.why.as_bytes())));
             }
             News::Session(Event::Over(ending)) => self.over(ending),
             News::Session(Event::Looked) | News::Dumping(..) => {}

@@ -130,9 +130,7 @@ fn of_session<'a>(plan: &Plan, event: &'a Event<'a>) -> Option<What<'a>> {
             happened: account.map(|account| account.event),
             fault: account.and_then(|account| account.fault.as_ref()),
         },
-        Event::Trouble { target, why } => {
-            What::Trouble { target: Who::new(target.pid(), target.name().as_bstr()), why }
-        }
+        Event::Trouble { name, trouble } => What::Trouble { target: Who::new(trouble.pid, name), why: &trouble.why },
         Event::Over(ending) => What::Over {
             target: Who::new(ending.pid, ending.name.as_bstr()),
             dumps: ending.taken,
