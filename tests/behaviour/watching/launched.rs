@@ -282,3 +282,22 @@ fn what_makes_no_sense() {
     let run = effigy(["run", "--above", "file:nothing=1", "--", "sh", "-c", "read line; exit 6"]).run().expect(6);
     assert!(run.stderr.is_empty() || run.stderr.contains("is not watched"), "{}", run.stderr);
 }
+
+/// `procdump -x` with numbers: ProcDump's names, the program's own output and status.
+#[test]
+fn procdump_starts_a_program() {
+    let cases = [("-mm -m 100", "grow 150"), ("-mt -tc 10 -n 1", "threads 20"), ("-mm -c 5 -u -s 1 -e", "spin 1")];
+    for (line, request) in cases {
+        let dir = scratch();
+        let mut words = vec![env!("CARGO_BIN_EXE_effigy"), "procdump", "-pf", "100"];
+        words.extend(line.split_whitespace());
+        words.extend(["-x", dir.path().to_str().unwrap()]);
+        let mut program = Plan::by(&words, &compile("moods", &[])).start();
+        program.ask(request);
+        await_that(line, || dumps_in(dir.path()).len() == 1);
+        let name = dumps_in(dir.path())[0].file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(name.starts_with("moods_") && name.len() == "moods_261121_030405.dmp".len(), "{name}");
+        program.tell("exit 7");
+        assert_eq!(events::code_of(program.finish()), 7, "{line}");
+    }
+}
