@@ -89,6 +89,13 @@ pub enum Event<'a> {
         /// Why, when a trigger cannot be armed.
         why: &'a str,
     },
+    /// Another effigy is dumping a process that is to be traced. It is tried again until that is over.
+    Held {
+        /// Its id.
+        pid: ProcessId,
+        /// The other effigy.
+        tracer: u32,
+    },
     /// It is the moment.
     Fired {
         /// Of whom.

@@ -10,6 +10,7 @@ mod hands;
 mod plan;
 mod program;
 mod traced;
+mod turns;
 mod wait;
 mod watched;
 
@@ -29,6 +30,7 @@ use crate::{Target, control};
 use arrivals::Arrivals;
 use program::Accompanied;
 use traced::{Desk, Report};
+use turns::Turn;
 use wait::{News, Wait};
 use watched::Watched;
 
@@ -55,6 +57,8 @@ pub struct Session {
     arrivals: Option<Arrivals>,
     control: Option<Control>,
     program: Option<Accompanied>,
+    /// Targets that another effigy is dumping.
+    turns: Vec<Turn>,
     finish: Sender<(u64, Outcome)>,
     finished: Receiver<(u64, Outcome)>,
     desk: Desk,
@@ -91,6 +95,7 @@ impl Session {
             arrivals: None,
             control: None,
             program: None,
+            turns: Vec::new(),
             finish,
             finished,
             endings: Vec::new(),
@@ -148,8 +153,9 @@ impl Session {
             if let Some(reason) = self.reason_to_end(began, hands) {
                 break reason;
             }
-            let news = self.wait.next(next, self.arrivals.as_ref())?;
+            let news = self.wait.next(self.next_try(next), self.arrivals.as_ref())?;
             self.take(&news, hands);
+            self.try_again(hands);
             let now = Instant::now();
             if now >= next {
                 self.round(now, hands);
@@ -179,7 +185,7 @@ impl Session {
             return program.ended.then_some(Reason::NothingLeft);
         }
         let awaits = self.arrivals.as_ref().is_some_and(Arrivals::is_open);
-        (self.watched.is_empty() && !awaits).then_some(Reason::NothingLeft)
+        (self.watched.is_empty() && self.turns.is_empty() && !awaits).then_some(Reason::NothingLeft)
     }
 
     fn take(&mut self, news: &News, hands: &mut dyn Hands) {
@@ -216,6 +222,17 @@ impl Session {
     /// Makes a process a target, unless it is one. A `session` that traces it already is that of its parent.
     fn add(&mut self, pid: ProcessId, session: Option<Arc<debug::Session>>, hands: &mut dyn Hands) {
         self.came += 1;
+        self.add_since(pid, session, None, hands);
+    }
+
+    /// The same for one that has been waited for since then, as another effigy was dumping it.
+    fn add_since(
+        &mut self,
+        pid: ProcessId,
+        session: Option<Arc<debug::Session>>,
+        since: Option<Instant>,
+        hands: &mut dyn Hands,
+    ) {
         let target = match Target::open(pid) {
             Ok(target) => target,
             Err(error) => return self.refuse(pid, &session, Some(&error), "", hands),
@@ -250,7 +267,7 @@ impl Session {
                 }
                 Err(error) => {
                     self.wait.forget(&watched.target);
-                    return self.refuse(pid, &None, Some(&error), "", hands);
+                    return self.wait_or_refuse(pid, error, since, hands);
                 }
             }
         }
@@ -430,7 +447,7 @@ impl Session {
             self.over(*token, Why::Cancelled, hands);
         }
         let awaited = self.arrivals.as_mut().map_or(0, |arrivals| arrivals.cancel(&request.target));
-        tokens.len() + awaited
+        tokens.len() + awaited + self.cancel_turns(&request.target)
     }
 
     /// Waits for dumps that are under way; those who take them know that it is time to end.

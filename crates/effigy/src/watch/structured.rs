@@ -39,6 +39,10 @@ enum What<'a> {
         pid: u32,
         why: String,
     },
+    Held {
+        pid: u32,
+        tracer: u32,
+    },
     Trigger {
         target: Who,
         cause: &'a str,
@@ -123,6 +127,7 @@ fn of_session<'a>(plan: &Plan, event: &'a Event<'a>) -> Option<What<'a>> {
         Event::Refused { pid, error, why } => {
             What::Refused { pid: pid.0, why: error.map_or_else(|| (*why).to_owned(), |error| print::chain(error)) }
         }
+        Event::Held { pid, tracer } => What::Held { pid: pid.0, tracer: *tracer },
         Event::Fired { target, cause, account } => What::Trigger {
             target: Who::new(target.pid(), target.name().as_bstr()),
             cause: &cause.what,
