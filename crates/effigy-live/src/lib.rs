@@ -1,8 +1,8 @@
 //! A running Linux process.
 //!
 //! [`procfs`] reads what `/proc` says of it, [`select`] finds it, [`stop`] stops and resumes it, [`snapshot`] puts the
-//! two together into a process at one instant whose memory can be read, [`debug`] is there when something happens. All `unsafe` code of effigy lives in this
-//! crate.
+//! two together into a process at one instant whose memory can be read, [`debug`] is there when something happens, [`spawn`]
+//! starts programs beside the target. All `unsafe` code of effigy lives in this crate.
 //!
 //! The first rule is to harm no target. What follows from it, everywhere in this crate:
 //! - ptrace calls are made on one thread that does nothing else ([`stop::Tracer`]); when that thread ends, however it
@@ -23,6 +23,7 @@ pub mod procfs;
 pub mod remote;
 pub mod select;
 pub mod snapshot;
+pub mod spawn;
 pub mod stop;
 mod trace;
 

@@ -11,6 +11,7 @@ pub mod control;
 pub mod events;
 mod http;
 pub mod journal;
+mod lines;
 pub mod sample;
 pub mod session;
 pub mod shell;

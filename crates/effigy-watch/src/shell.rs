@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use effigy_live::spawn::with_usual_signals;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How often a command is looked at.
@@ -32,7 +33,8 @@ pub fn run(command: &str, terms: Terms<'_>, is_wanted: &dyn Fn() -> bool) -> Res
     // What a program writes may hold a zero byte; a variable may not.
     shell.envs(terms.variables.iter().map(|(name, value)| (name, value.replace('\0', " "))));
     // In a group of its own, so that all of it can be ended.
-    let mut child = shell.process_group(0).spawn().map_err(|error| format!("could not be run: {error}"))?;
+    let mut child =
+        with_usual_signals(shell.process_group(0)).spawn().map_err(|error| format!("could not be run: {error}"))?;
     let began = Instant::now();
     loop {
         match child.try_wait() {
@@ -65,6 +67,12 @@ mod tests {
         let variables = [("EFFIGY_PID", "5".to_owned())];
         let terms = Terms { variables: &variables, timeout: Duration::from_millis(500), heard: false };
         super::run(command, terms, &|| is_wanted)
+    }
+
+    /// Neither what effigy holds back nor what it handles is a command's business.
+    #[test]
+    fn commands_have_the_usual_signals() {
+        assert_eq!(run("grep -q 'SigBlk:\t0000000000000000$' /proc/self/status", true), Ok(()));
     }
 
     #[test]

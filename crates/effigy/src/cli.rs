@@ -17,7 +17,7 @@ pub(crate) use reading::{
 };
 pub(crate) use running::{EventArgs, OnArg, RunArgs};
 pub(crate) use symbols::{DisassembleArgs, SourceArgs, StacksArgs, SymbolArgs, SymbolCommandArgs};
-pub(crate) use watching::{ProcdumpArgs, TriggerArgs, WatchArgs, split_list};
+pub(crate) use watching::{ProcdumpArgs, ThenArgs, TriggerArgs, WatchArgs, split_list};
 
 /// Take and read likenesses of programs: memory dumps.
 #[derive(Debug, Parser)]
@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// The sample program of `demo`
     #[command(hide = true)]
     DemoTarget,
+    /// Passes on the standard error of a program that `run` has started
+    #[command(hide = true)]
+    PassStderr,
 }
 
 /// Arguments of `effigy dump`.

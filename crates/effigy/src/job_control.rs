@@ -6,7 +6,6 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use effigy_live::debug::Member;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 
 /// How long a program may take to stop after it was asked to: it may have a terminal to tidy up.
@@ -65,6 +64,9 @@ pub(crate) fn take_over() {
     }
 }
 
+/// Tells whether a program is stopped.
+pub(crate) type IsStopped = Box<dyn Fn() -> bool + Send>;
+
 /// Job control, in our hands: for the calling thread and those that it starts from here on, so before all others.
 pub(crate) struct JobControl {
     /// Signals that are not ours to let through: whoever has started effigy holds them back.
@@ -79,15 +81,15 @@ impl JobControl {
     }
 
     /// Has effigy stop when it is asked to and holds no target; with a program that it has launched only if that stops
-    /// too, and after it.
-    pub(crate) fn exercise(self, program: Option<Member>) {
+    /// too, and after it. `is_stopped` tells whether the program has.
+    pub(crate) fn exercise(self, is_stopped: Option<IsStopped>) {
         let before = self.before;
         let mind = move || {
             while let Ok(signal) = stops().wait() {
                 if !before.contains(signal) {
-                    match &program {
+                    match &is_stopped {
                         None => stop_by(signal),
-                        Some(program) => stop_with(program, signal),
+                        Some(is_stopped) => stop_with(is_stopped, signal),
                     }
                 }
             }
@@ -111,11 +113,11 @@ fn stop_by(signal: Signal) {
 
 /// Stops effigy when the program has stopped. The terminal's signal is for both; what the program does about it is for the
 /// program to decide, and whoever waits for effigy is to see the same.
-fn stop_with(program: &Member, signal: Signal) {
+fn stop_with(is_stopped: &IsStopped, signal: Signal) {
     // While a dump is taken the program does not hear of anything.
     drop(nobody_held());
     let began = Instant::now();
-    while !program.is_stopped() {
+    while !is_stopped() {
         if began.elapsed() > LONGEST_WAIT {
             return;
         }

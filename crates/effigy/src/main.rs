@@ -37,8 +37,13 @@ fn main() -> ExitCode {
         },
     };
     panics::record();
-    // A program that is launched has signals as they were before, also by `procdump -x`; a target of ours is none of these.
-    if !matches!(command, cli::Command::Run(_) | cli::Command::Procdump(_) | cli::Command::DemoTarget) {
+    // A program that is launched has signals as they were before, also by `procdump -x`; a target of ours is none of these,
+    // and who passes something on hears no signals.
+    let takes_none = matches!(
+        command,
+        cli::Command::Run(_) | cli::Command::Procdump(_) | cli::Command::DemoTarget | cli::Command::PassStderr
+    );
+    if !takes_none {
         job_control::take_over();
     }
     let outcome = std::panic::catch_unwind(|| match command {
@@ -62,6 +67,7 @@ fn main() -> ExitCode {
         cli::Command::Verify(args) => command::verify::run(&args),
         cli::Command::Demo => command::demo::run(),
         cli::Command::DemoTarget => command::demo::target(),
+        cli::Command::PassStderr => command::run::pass_stderr(),
     });
     if let Some(steps) = effigy_live::inject::counted_steps() {
         print::note(&format!("steps: {steps}"));

@@ -53,8 +53,20 @@ fn is_stopped(pid: i32) -> bool {
 /// Of a program with many threads none runs on, and all go on when it is continued.
 #[test]
 fn a_program_of_many_threads_is_stopped() {
+    expect_both_stop(&[]);
+}
+
+/// The same when nobody traces it.
+#[test]
+fn a_program_that_is_not_traced_is_stopped() {
+    expect_both_stop(&["--above", "threads=100000"]);
+}
+
+#[track_caller]
+fn expect_both_stop(options: &[&str]) {
     let program = target();
-    let mut shell = job(&["run", "--log", "/dev/null", "--", program.to_str().unwrap(), "alive", "4"], &[]);
+    let words = [&["run", "--log", "/dev/null"], options, &["--", program.to_str().unwrap(), "alive", "4"]].concat();
+    let mut shell = job(&words, &[]);
     let (effigy, program) = launched(&mut shell);
     for round in 1..=3 {
         shell.ask(CONTROL_Z);

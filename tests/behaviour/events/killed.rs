@@ -215,6 +215,25 @@ fn launched_at_random_moments() {
     at_random_moments(Watched::launch);
 }
 
+/// Numbers and schedules: nobody traces the program but for a dump, and of those there is one after the other.
+const UNTRACED: [&str; 4] = ["--every", "20ms", "--interval", "20ms"];
+
+#[test]
+fn launched_untraced_at_random_moments() {
+    at_random_moments(|_, fault| Watched::launch(&UNTRACED, fault));
+}
+
+#[test]
+fn launched_untraced_at_every_step() {
+    at_every_step(|_, fault| Watched::launch(&UNTRACED, fault), 300);
+}
+
+/// What is traced for events, and dumped for a schedule too.
+#[test]
+fn launched_for_both_at_every_step() {
+    at_every_step(|options, fault| Watched::launch(&[options, &UNTRACED].concat(), fault), 600);
+}
+
 #[test]
 fn launched_at_every_step() {
     at_every_step(Watched::launch, 3000);

@@ -317,6 +317,33 @@ fn job_control_is_held_off() {
     running.wait().expect(143);
 }
 
+/// Another effigy has it for a dump, which is over soon: that is waited for.
+#[cfg(feature = "fault-injection")]
+#[test]
+fn a_target_that_is_being_dumped() {
+    let dir = crate::harness::scratch();
+    let hold = dir.path().join("hold");
+    fs::write(&hold, "").unwrap();
+    let mut target = about_to(&["segv"]);
+    let dump = effigy(["dump", &target.pid_text(), "-k", "mini", "--snapshot", "stop", "-o"]).arg(dir.path());
+    let dump = dump.env("EFFIGY_FAULT", "hold-reads").env("EFFIGY_FAULT_HOLD", hold.to_str().unwrap()).start();
+    let tracer = || status_field(target.pid, "TracerPid").unwrap();
+    let held = |letter: &char| matches!(letter, 't' | 'T');
+    await_that("a dump under way", || tracer() != "0" && thread_states(target.pid).values().all(held));
+    let running = Watch::of(&target.pid_text(), &["--on", "crash"]).running();
+    std::thread::sleep(Duration::from_millis(700));
+    fs::remove_file(&hold).unwrap();
+    let pid = dump.pid().to_string();
+    dump.wait().expect(0);
+    await_that("a trace", || ![String::from("0"), pid.clone()].contains(&tracer()));
+    target.tell("go");
+    assert_eq!(code_of(target.finish()), 139);
+    let watched = running.wait().expect(0);
+    watched.dumped(1);
+    let said = watched.events("held");
+    assert_eq!((said.len(), said[0]["tracer"].is_u64()), (1, true), "{}", watched.text());
+}
+
 #[test]
 fn what_is_refused() {
     let target = Plan::program(target()).args(["alive", "1"]).start();

@@ -6,9 +6,11 @@
 mod arrivals;
 mod ending;
 mod happenings;
+mod launched;
 mod others;
 mod procdump;
 mod soak;
+mod standard_error;
 mod thresholds;
 
 use std::fs;

@@ -147,5 +147,5 @@ fn a_program_that_is_started() {
     assert!(run.stdout.is_empty());
     let run = effigy(words).args(["sh", "-c", "echo hello; exit 7"]).within(60).run().expect(7);
     assert_eq!(run.stdout, b"hello\n");
-    effigy(["procdump", "-c", "5", "-x", ".", "true"]).run().expect(1).says("-w NAME");
+    effigy(["procdump", "-w", "-x", ".", "true"]).run().expect(1).says("-x out");
 }

@@ -5,7 +5,6 @@
 //! process group, descriptors and signals are those that it would have without us in between.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
-use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -14,13 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::bounded;
 use effigy_process::ProcessId;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::SigSet;
 
 use super::pass::PASSED;
 use super::session::State;
 use super::{End, Passage, Resolve, Session, Wants};
 use crate::procfs::ProcDir;
-use crate::stop::wait::{self, wait_for_end};
+use crate::spawn::forget_handler;
+use crate::stop::wait::{self, keep, wait_for_end};
 use crate::{LiveError, trace};
 
 /// Why a program could not be started.
@@ -81,6 +81,25 @@ pub fn launch(
     Ok(session)
 }
 
+/// Starts a program that nobody traces. What is said of signals and of its parent at [`launch`] is true of it, too. Its end
+/// is left to [`end_of`], whoever takes a dump of it.
+///
+/// # Errors
+/// Why it could not be started.
+pub fn launch_untraced(mut command: Command, passage: &Passage) -> Result<ProcessId, LaunchError> {
+    let mask = passage.before();
+    let become_program = move || {
+        PASSED.into_iter().for_each(forget_handler);
+        Ok(mask.thread_set_mask()?)
+    };
+    // SAFETY: between fork and exec it makes system calls only, and allocates nothing.
+    unsafe { command.pre_exec(become_program) };
+    // Returns when it has become the program, or could not.
+    let pid = command.spawn().map(|child| child.id()).map_err(LaunchError::Start)?;
+    keep(pid, true);
+    Ok(ProcessId(pid))
+}
+
 /// What the child has in its hands before it becomes the program.
 struct Child {
     tell: PipeWriter,
@@ -114,19 +133,6 @@ fn prepare(mut command: Command, child: Child) -> Command {
     command
 }
 
-/// Has a signal do what it does where nobody handles it. What is ignored stays ignored.
-fn forget_handler(signal: Signal) {
-    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: it is asked for, not changed; `now` is live and exclusive.
-    let asked = unsafe { libc::sigaction(signal as i32, std::ptr::null(), now.as_mut_ptr()) };
-    // SAFETY: all bytes zero is a valid value, and the call has filled it.
-    let handler = unsafe { now.assume_init() }.sa_sigaction;
-    if asked == 0 && handler != libc::SIG_IGN {
-        // SAFETY: the default needs no code and no memory of ours.
-        unsafe { libc::signal(signal as i32, libc::SIG_DFL) };
-    }
-}
-
 /// Traces the child and has it become the program.
 fn adopt(
     state: &mut State,
@@ -149,8 +155,8 @@ fn adopt(
     Ok(pid)
 }
 
-/// Waits for the end of a program that was launched and is no longer traced; `None` when it is no child of ours, or its end
-/// was collected already.
+/// Waits for the end of a program that was launched and that nobody traces (any more); `None` when it is no child of ours, or
+/// its end was collected already.
 #[must_use]
 pub fn end_of(pid: ProcessId) -> Option<End> {
     loop {

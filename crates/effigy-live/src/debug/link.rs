@@ -145,6 +145,13 @@ fn ring(tid: u32) {
     unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, i64::from(ALARM as i32)) };
 }
 
+/// Whether job control keeps a process that nobody traces from running.
+#[must_use]
+pub fn is_stopped(pid: ProcessId) -> bool {
+    let stat = ProcDir::open(pid).and_then(|dir| dir.require("stat")).ok();
+    stat.and_then(|bytes| Stat::parse(&bytes)).is_some_and(|stat| stat.state == 'T')
+}
+
 /// A process that a session traces: through this, a dump is taken of it ([`Tracer::of_session`](stop::Tracer::of_session)).
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -169,11 +176,8 @@ impl Member {
         let (sender, answer) = bounded(1);
         let asked = self.link.send(Command::Stopped(self.pid, sender)).is_ok();
         let answer = asked.then(|| answer.recv_timeout(LONGEST_ANSWER).ok()).flatten();
-        answer.unwrap_or_else(|| {
-            // Nobody traces it any more, so that the kernel tells.
-            let stat = ProcDir::open(self.pid).and_then(|dir| dir.require("stat")).ok();
-            stat.and_then(|bytes| Stat::parse(&bytes)).is_some_and(|stat| stat.state == 'T')
-        })
+        // Nobody traces it any more, so that the kernel tells.
+        answer.unwrap_or_else(|| is_stopped(self.pid))
     }
 
     pub(crate) fn send(&self, task: Task) -> Result<(), LiveError> {

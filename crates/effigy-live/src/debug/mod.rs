@@ -30,9 +30,9 @@ use crossbeam_channel::{Receiver, bounded, unbounded};
 use effigy_process::{Address, ProcessId, ThreadId};
 
 pub use breakpoints::{Function, check_breakpoints};
-pub use launch::{LaunchError, end_of, launch};
-pub use link::{Held, Member};
-pub use pass::Passage;
+pub use launch::{LaunchError, end_of, launch, launch_untraced};
+pub use link::{Held, Member, is_stopped};
+pub use pass::{Passage, pass_signals_to};
 pub use privileges::Privilege;
 pub use resolve::{Image, Resolve, resolve};
 pub use signals::{SignalInfo, SignalSet};
@@ -223,7 +223,7 @@ impl Session {
     /// # Errors
     /// When no thread can be started for it.
     pub fn pass_signals(&self) -> Result<(), LiveError> {
-        pass::lead_to(self.pid, self.link.clone())
+        pass::lead_to(self.pid, Some(self.link.clone()))
     }
 
     /// What a dump of a traced process is taken through when nothing has happened to it.

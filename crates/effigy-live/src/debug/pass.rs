@@ -58,8 +58,18 @@ impl Passage {
     }
 }
 
-/// Starts the thread that passes signals on to a process. `link` leads to the session that has launched it.
-pub(super) fn lead_to(pid: ProcessId, link: Link) -> Result<(), LiveError> {
+/// Passes on to a process that is not traced, for as long as effigy runs, what somebody sends to effigy. What comes from the
+/// terminal it gets itself, being in effigy's process group; what somebody else sends to the whole group it gets twice,
+/// as nobody sees what it has got.
+///
+/// # Errors
+/// When no thread can be started for it.
+pub fn pass_signals_to(pid: ProcessId) -> Result<(), LiveError> {
+    lead_to(pid, None)
+}
+
+/// Starts the thread that passes signals on to a process. `link` leads to the session that has launched it, if one has.
+pub(super) fn lead_to(pid: ProcessId, link: Option<Link>) -> Result<(), LiveError> {
     let Some(number) = i32::try_from(pid.0).ok().and_then(Pid::from_raw) else { return Ok(()) };
     // By a descriptor, so that nobody else gets them who has its id later.
     let process = match pidfd_open(number, PidfdFlags::empty()) {
@@ -69,7 +79,7 @@ pub(super) fn lead_to(pid: ProcessId, link: Link) -> Result<(), LiveError> {
     let pass = move || {
         loop {
             match next() {
-                Ok(info) if info.code != FROM_KERNEL && !gets_it_itself(pid, &info, &link) => {
+                Ok(info) if info.code != FROM_KERNEL && !gets_it_itself(pid, &info, link.as_ref()) => {
                     pass_on(&info, number, process.as_ref());
                 }
                 Ok(_) | Err(Errno::EINTR) => {}
@@ -91,8 +101,9 @@ fn pass_on(info: &SignalInfo, number: Pid, process: Option<&OwnedFd>) {
     };
 }
 
-/// Whether a process gets what was sent to effigy by itself.
-fn gets_it_itself(pid: ProcessId, info: &SignalInfo, link: &Link) -> bool {
+/// Whether a process gets what was sent to effigy by itself, as far as is known.
+fn gets_it_itself(pid: ProcessId, info: &SignalInfo, link: Option<&Link>) -> bool {
+    let Some(link) = link else { return false };
     let Some(sent) = Sent::new(pid.0, info) else { return false };
     // Of those that are sent to a group, effigy may be the first to get one.
     link.has_got(sent) || {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bstr::BString;
+use bstr::{BStr, BString};
 use crossbeam_channel::Sender;
-use effigy_live::LiveError;
+use effigy_live::{LiveError, debug};
 use effigy_process::{Journal, ProcessId};
 
 use super::Waker;
-use super::traced::{Account, Grip};
+use super::traced::{Account, Grip, Trouble};
 use crate::Target;
 use crate::trigger::{Cause, Sight};
 
@@ -89,6 +89,13 @@ pub enum Event<'a> {
         /// Why, when a trigger cannot be armed.
         why: &'a str,
     },
+    /// Another effigy is dumping a process that is to be traced. It is tried again until that is over.
+    Held {
+        /// Its id.
+        pid: ProcessId,
+        /// The other effigy.
+        tracer: u32,
+    },
     /// It is the moment.
     Fired {
         /// Of whom.
@@ -98,12 +105,12 @@ pub enum Event<'a> {
         /// What has happened, if it is for that.
         account: Option<&'a Account>,
     },
-    /// Something that is waited for cannot be seen, though the target is watched.
+    /// Something that is waited for cannot be seen, though the target is watched; or something else is wrong with it.
     Trouble {
-        /// Of whom.
-        target: &'a Target,
-        /// What, and why.
-        why: &'a str,
+        /// Its name.
+        name: &'a BStr,
+        /// What.
+        trouble: &'a Trouble,
     },
     /// A target is watched no more.
     Over(&'a Ending),
@@ -163,6 +170,8 @@ pub struct Over {
     pub taken: u32,
     /// Whether processes were awaited and none came.
     pub nobody_came: bool,
+    /// How the program that was launched has ended, where its trace has seen that.
+    pub end: Option<debug::End>,
 }
 
 /// A target as a line on a terminal shows it.

@@ -7,7 +7,10 @@
 
 mod arrivals;
 mod hands;
+mod plan;
+mod program;
 mod traced;
+mod turns;
 mod wait;
 mod watched;
 
@@ -16,22 +19,25 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bstr::ByteSlice;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use effigy_live::procfs::ProcDir;
-use effigy_live::select::Query;
 use effigy_live::{LiveError, debug};
 use effigy_process::ProcessId;
 
 use crate::control::Control;
-use crate::trigger::Spec;
 use crate::{Target, control};
 use arrivals::Arrivals;
+use program::Accompanied;
 use traced::{Desk, Report};
+use turns::Turn;
 use wait::{News, Wait};
 use watched::Watched;
 
 pub use hands::{Done, Ending, Event, Hands, Line, Order, Outcome, Over, Reason, Why};
-pub use traced::{Account, Events, Grip, Incident, Judge};
+pub use plan::{Awaited, Plan};
+pub use program::Program;
+pub use traced::{Account, Events, Grip, Incident, Judge, Trouble};
 pub use wait::Waker;
 
 /// Failed dumps of a target in a row after which it is given up.
@@ -40,54 +46,6 @@ const MOST_FAILURES: u32 = 3;
 const MOST_SEEN: usize = 8192;
 /// Targets whose ends are told one by one; of an open watch there may be any number.
 const MOST_ENDS: usize = 10_000;
-
-/// What to wait for, and how often.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Numbers and the like to wait for; at least one, or events.
-    pub triggers: Vec<Spec>,
-    /// Things to wait for that happen to a program. Its targets are traced for them.
-    pub events: Option<Events>,
-    /// All triggers at the same time, in place of any; of events any, while all others are met.
-    pub all_of: bool,
-    /// Time between two looks.
-    pub interval: Duration,
-    /// Dumps of each target after which it is watched no more; with 0, events are only told.
-    pub count: u32,
-    /// Dumps in all after which the watch ends.
-    pub total: Option<u32>,
-    /// Shortest time from the end of a target's dump to its next.
-    pub spacing: Duration,
-    /// How long a trigger rests after it has fired.
-    pub cool_down: Duration,
-    /// The watch ends after so long.
-    pub within: Option<Duration>,
-    /// Targets' children are targets, from their start on.
-    pub children: bool,
-    /// A target is ended with SIGKILL after its last dump.
-    pub kill: bool,
-}
-
-impl Plan {
-    /// What is waited for, in words.
-    #[must_use]
-    pub fn describe(&self) -> Vec<String> {
-        let numbers = self.triggers.iter().map(|trigger| trigger.describe(self.interval));
-        let events = self.events.as_ref().map(|events| events.words.clone()).unwrap_or_default();
-        // Of events one is enough, also where all numbers have to hold.
-        let events = if self.all_of && events.len() > 1 { vec![events.join(" or ")] } else { events };
-        numbers.chain(events).collect()
-    }
-}
-
-/// Processes that may not be there yet.
-#[derive(Clone, Debug)]
-pub struct Awaited {
-    /// Which.
-    pub query: Query,
-    /// Every one that ever comes, in place of the first.
-    pub all: bool,
-}
 
 /// A watch.
 #[derive(Debug)]
@@ -98,10 +56,15 @@ pub struct Session {
     next_token: u64,
     arrivals: Option<Arrivals>,
     control: Option<Control>,
+    program: Option<Accompanied>,
+    /// Targets that another effigy is dumping.
+    turns: Vec<Turn>,
     finish: Sender<(u64, Outcome)>,
     finished: Receiver<(u64, Outcome)>,
     desk: Desk,
     reports: Receiver<Report>,
+    /// Lines of the program's standard error that count.
+    said: Option<Receiver<String>>,
     endings: Vec<Ending>,
     taken: u32,
     /// Dumps that were begun and are not finished.
@@ -125,11 +88,14 @@ impl Session {
             plan,
             desk: Desk { reports: sender, waker: wait.waker() },
             reports,
+            said: None,
             wait,
             watched: BTreeMap::new(),
             next_token: wait::FIRST_TARGET,
             arrivals: None,
             control: None,
+            program: None,
+            turns: Vec::new(),
             finish,
             finished,
             endings: Vec::new(),
@@ -160,23 +126,36 @@ impl Session {
     /// # Errors
     /// When starts of processes are needed and cannot be heard of, or waiting fails.
     pub fn run(mut self, targets: &[ProcessId], awaited: Vec<Awaited>, hands: &mut dyn Hands) -> io::Result<Over> {
-        let began = Instant::now();
         if !awaited.is_empty() || self.follows_children() {
-            let arrivals = Arrivals::listen(awaited)?;
-            self.wait.listen(&arrivals)?;
-            hands.tell(&Event::Waiting { manner: arrivals.manner() }, &Vec::new);
-            self.arrivals = Some(arrivals);
+            let manner = self.listen(awaited)?;
+            hands.tell(&Event::Waiting { manner }, &Vec::new);
         }
         targets.iter().for_each(|pid| self.add(*pid, None, hands));
         let here = self.arrivals.as_mut().map(Arrivals::all_here).unwrap_or_default();
         here.into_iter().for_each(|pid| self.add(pid, None, hands));
+        self.watch(hands)
+    }
+
+    /// How starts of processes become known from here on.
+    fn listen(&mut self, awaited: Vec<Awaited>) -> io::Result<String> {
+        let arrivals = Arrivals::listen(awaited)?;
+        self.wait.listen(&arrivals)?;
+        let manner = arrivals.manner();
+        self.arrivals = Some(arrivals);
+        Ok(manner)
+    }
+
+    /// Watches those that are targets, and those that become some.
+    fn watch(mut self, hands: &mut dyn Hands) -> io::Result<Over> {
+        let began = Instant::now();
         let mut next = began + self.plan.interval;
         let reason = loop {
             if let Some(reason) = self.reason_to_end(began, hands) {
                 break reason;
             }
-            let news = self.wait.next(next, self.arrivals.as_ref())?;
+            let news = self.wait.next(self.next_try(next), self.arrivals.as_ref())?;
             self.take(&news, hands);
+            self.try_again(hands);
             let now = Instant::now();
             if now >= next {
                 self.round(now, hands);
@@ -186,7 +165,8 @@ impl Session {
         };
         self.close(hands);
         let nobody_came = self.came == 0;
-        Ok(Over { reason, endings: self.endings, taken: self.taken, nobody_came })
+        let end = self.program.take().and_then(Accompanied::end);
+        Ok(Over { reason, endings: self.endings, taken: self.taken, nobody_came, end })
     }
 
     fn reason_to_end(&self, began: Instant, hands: &dyn Hands) -> Option<Reason> {
@@ -199,8 +179,13 @@ impl Session {
         if self.plan.within.is_some_and(|within| began.elapsed() >= within) {
             return Some(Reason::TimedOut);
         }
+        if let Some(program) = &self.program
+            && (program.ended || program.is_ending())
+        {
+            return program.ended.then_some(Reason::NothingLeft);
+        }
         let awaits = self.arrivals.as_ref().is_some_and(Arrivals::is_open);
-        (self.watched.is_empty() && !awaits).then_some(Reason::NothingLeft)
+        (self.watched.is_empty() && self.turns.is_empty() && !awaits).then_some(Reason::NothingLeft)
     }
 
     fn take(&mut self, news: &News, hands: &mut dyn Hands) {
@@ -213,6 +198,9 @@ impl Session {
         }
         while let Ok(report) = self.reports.try_recv() {
             self.hear(report, hands);
+        }
+        while let Some(line) = self.said.as_ref().and_then(|said| said.try_recv().ok()) {
+            self.program_said(line, hands);
         }
         for token in &news.ended {
             self.ended(*token, hands);
@@ -234,12 +222,20 @@ impl Session {
     /// Makes a process a target, unless it is one. A `session` that traces it already is that of its parent.
     fn add(&mut self, pid: ProcessId, session: Option<Arc<debug::Session>>, hands: &mut dyn Hands) {
         self.came += 1;
+        self.add_since(pid, session, None, hands);
+    }
+
+    /// The same for one that has been waited for since then, as another effigy was dumping it.
+    fn add_since(
+        &mut self,
+        pid: ProcessId,
+        session: Option<Arc<debug::Session>>,
+        since: Option<Instant>,
+        hands: &mut dyn Hands,
+    ) {
         let target = match Target::open(pid) {
             Ok(target) => target,
-            Err(error) => {
-                hands.tell(&Event::Refused { pid, error: Some(&error), why: "" }, &Vec::new);
-                return;
-            }
+            Err(error) => return self.refuse(pid, &session, Some(&error), "", hands),
         };
         if self.seen.insert(pid, target.started()) == Some(target.started()) {
             return;
@@ -251,16 +247,14 @@ impl Session {
         let mut watched = match Watched::arm(target, &self.plan, now) {
             Ok(watched) => watched,
             Err(why) => {
-                hands.tell(&Event::Refused { pid, error: None, why: &why }, &Vec::new);
-                return;
+                let ended = program::has_ended(pid).then_some(LiveError::Ended(pid));
+                return self.refuse(pid, &session, ended.as_ref(), &why, hands);
             }
         };
         let token = self.next_token;
         self.next_token += 1;
         if let Err(error) = self.wait.watch(&watched.target, token) {
-            let why = format!("waiting for its end: {error}");
-            hands.tell(&Event::Refused { pid, error: None, why: &why }, &Vec::new);
-            return;
+            return self.refuse(pid, &session, None, &format!("waiting for its end: {error}"), hands);
         }
         if let Some(events) = &self.plan.events {
             match session.map_or_else(|| traced::trace(pid, events, &self.desk), Ok) {
@@ -273,8 +267,7 @@ impl Session {
                 }
                 Err(error) => {
                     self.wait.forget(&watched.target);
-                    hands.tell(&Event::Refused { pid, error: Some(&error), why: "" }, &Vec::new);
-                    return;
+                    return self.wait_or_refuse(pid, error, since, hands);
                 }
             }
         }
@@ -282,6 +275,20 @@ impl Session {
         self.watched.insert(token, watched);
         // One that lives for a moment only is dumped now or never.
         self.look(token, now, hands);
+    }
+
+    /// Tells that a process is no target, unless it is a program that was launched and has ended already.
+    fn refuse(
+        &mut self,
+        pid: ProcessId,
+        session: &Option<Arc<debug::Session>>,
+        error: Option<&LiveError>,
+        why: &str,
+        hands: &mut dyn Hands,
+    ) {
+        if !self.program_has_gone(pid, session) {
+            hands.tell(&Event::Refused { pid, error, why }, &Vec::new);
+        }
     }
 
     fn round(&mut self, now: Instant, hands: &mut dyn Hands) {
@@ -307,7 +314,7 @@ impl Session {
             hands.tell(&Event::Fired { target: &watched.target, cause: &cause, account: None }, &Vec::new);
             let order = watched.order(cause);
             self.begin(token, order, hands);
-        } else if watched.is_spent() {
+        } else if watched.is_spent(&self.plan) {
             self.over(token, Why::Done, hands);
         }
     }
@@ -322,19 +329,27 @@ impl Session {
     fn hear(&mut self, report: Report, hands: &mut dyn Hands) {
         match report {
             Report::Born(pid, session) => self.add(pid, Some(session), hands),
-            Report::Trouble(pid, why) => {
-                if let Some(watched) = self.watched.values().find(|watched| watched.target.pid() == pid) {
-                    hands.tell(&Event::Trouble { target: &watched.target, why: &why }, &Vec::new);
+            Report::Trouble(trouble) => {
+                let name = self.token_of(trouble.pid).map(|token| self.watched[&token].target.name().clone());
+                // Of a program that lived for a moment only nothing but this may be known.
+                if name.is_some() || self.is_traced_program(trouble.pid) {
+                    let name = name.unwrap_or_default();
+                    hands.tell(&Event::Trouble { name: name.as_bstr(), trouble: &trouble }, &Vec::new);
                 }
             }
             Report::Happened(pid, incident) => {
-                // Of two with the same id the older one has ended.
-                let found = self.watched.iter().rev().find(|(_, watched)| watched.target.pid() == pid);
-                if let Some(token) = found.map(|(token, _)| *token) {
+                if let Some(token) = self.token_of(pid) {
                     self.happened(token, incident, hands);
                 }
             }
+            Report::Ended => self.program_ended(hands),
+            Report::LetGo => self.program_let_go(hands),
         }
+    }
+
+    /// The target of this id; of two the older one has ended.
+    fn token_of(&self, pid: ProcessId) -> Option<u64> {
+        self.watched.iter().rev().find(|(_, watched)| watched.target.pid() == pid).map(|(token, _)| *token)
     }
 
     fn happened(&mut self, token: u64, incident: Incident, hands: &mut dyn Hands) {
@@ -347,7 +362,7 @@ impl Session {
             watched.waiting = Some(incident);
             return;
         }
-        if !watched.takes(&incident, Instant::now(), &self.plan) {
+        if !watched.takes(incident.account.event, incident.ends, Instant::now(), &self.plan) {
             return;
         }
         let order = watched.order_of(incident);
@@ -371,7 +386,7 @@ impl Session {
         match outcome {
             Outcome::Taken => {
                 self.taken += 1;
-                if watched.taken >= self.plan.count || watched.is_spent() {
+                if watched.taken >= self.plan.count || watched.is_spent(&self.plan) {
                     if self.plan.kill {
                         // It may have ended by itself.
                         let _ = watched.target.kill();
@@ -390,12 +405,16 @@ impl Session {
             self.over(token, Why::Ended, hands);
         } else if let Some(incident) = watched.waiting.take() {
             self.happened(token, incident, hands);
+        } else if let Some(line) = watched.said.take() {
+            self.program_said(line, hands);
         }
     }
 
     fn ended(&mut self, token: u64, hands: &mut dyn Hands) {
-        // Who takes a dump of it notices by himself, and may have all of it already.
-        if self.watched.get(&token).is_some_and(|watched| !watched.busy) {
+        let Some(watched) = self.watched.get(&token) else { return };
+        // Who takes a dump of it notices by himself, and may have all of it already. What has happened to a program that was
+        // launched is told before its end, by its trace.
+        if !watched.busy && !self.is_traced_program(watched.target.pid()) {
             self.over(token, Why::Ended, hands);
         }
     }
@@ -403,8 +422,11 @@ impl Session {
     fn over(&mut self, token: u64, why: Why, hands: &mut dyn Hands) {
         let Some(watched) = self.watched.remove(&token) else { return };
         self.wait.forget(&watched.target);
-        let ending =
-            Ending { pid: watched.target.pid(), name: watched.target.name().clone(), taken: watched.taken, why };
+        let pid = watched.target.pid();
+        if let (Some(program), Why::Ended) = (self.program.as_mut().filter(|program| program.pid == pid), why) {
+            program.ended = true;
+        }
+        let ending = Ending { pid, name: watched.target.name().clone(), taken: watched.taken, why };
         hands.tell(&Event::Over(&ending), &Vec::new);
         if self.endings.len() < MOST_ENDS {
             self.endings.push(ending);
@@ -425,13 +447,14 @@ impl Session {
             self.over(*token, Why::Cancelled, hands);
         }
         let awaited = self.arrivals.as_mut().map_or(0, |arrivals| arrivals.cancel(&request.target));
-        tokens.len() + awaited
+        tokens.len() + awaited + self.cancel_turns(&request.target)
     }
 
     /// Waits for dumps that are under way; those who take them know that it is time to end.
     fn close(&mut self, hands: &mut dyn Hands) {
         // Nobody is to wait for a dump that is not taken any more, nor to be traced for it.
         self.reports = crossbeam_channel::never();
+        self.said = None;
         self.watched.values_mut().for_each(Watched::release);
         while self.under_way > 0 {
             match self.finished.recv() {

@@ -7,7 +7,7 @@ use effigy_live::select::Query;
 
 use super::*;
 use crate::sample::Metric;
-use crate::trigger::Side;
+use crate::trigger::{Side, Spec};
 
 /// A process that ends with this.
 struct Sleeper(Child);
@@ -74,6 +74,7 @@ fn plan(triggers: Vec<Spec>) -> Plan {
     Plan {
         triggers,
         events: None,
+        text: None,
         all_of: false,
         interval: Duration::from_millis(20),
         count: 1,

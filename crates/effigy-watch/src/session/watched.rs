@@ -13,6 +13,9 @@ use super::{Line, Order, Outcome, Plan};
 use crate::Target;
 use crate::trigger::{Armed, Cause, Verdict};
 
+/// The kind of event that a line of text is.
+pub(super) const TEXT: &str = "text";
+
 /// A trigger of a target.
 struct Slot {
     armed: Box<dyn Armed>,
@@ -40,6 +43,8 @@ pub(super) struct Watched {
     pub(super) session: Option<Arc<debug::Session>>,
     /// What has happened while a dump was under way, and stands still until that is done.
     pub(super) waiting: Option<Incident>,
+    /// A line that it has said meanwhile.
+    pub(super) said: Option<String>,
     /// The kind of event that the dump under way is for.
     happened: Option<&'static str>,
     /// Kinds of events that rest after a dump.
@@ -67,6 +72,7 @@ impl Watched {
             met: false,
             session: None,
             waiting: None,
+            said: None,
             happened: None,
             resting: BTreeMap::new(),
         })
@@ -88,8 +94,8 @@ impl Watched {
             }
         }
         self.met = causes.len() == self.slots.len();
-        // With events, numbers only say when those count.
-        let enough = if plan.all_of { self.met && plan.events.is_none() } else { !causes.is_empty() };
+        // With those, numbers only say when they count.
+        let enough = if plan.all_of { self.met && !plan.is_told() } else { !causes.is_empty() };
         if !enough || self.earliest.is_some_and(|earliest| now < earliest) {
             return None;
         }
@@ -100,12 +106,20 @@ impl Watched {
         Some(Cause { what: what.join("; "), thread, kind })
     }
 
-    /// Whether something that has happened is a moment for a dump.
-    pub(super) fn takes(&self, incident: &Incident, now: Instant, plan: &Plan) -> bool {
+    /// Whether something that has happened is a moment for a dump: an event of this kind, after which nothing can come if it
+    /// `ends` the target.
+    pub(super) fn takes(&self, event: &'static str, ends: bool, now: Instant, plan: &Plan) -> bool {
         let early = self.earliest.is_some_and(|earliest| now < earliest);
-        let rests = self.resting.get(incident.account.event).is_some_and(|until| now < *until);
+        let rests = self.resting.get(event).is_some_and(|until| now < *until);
         // What ends it comes once, and never too soon after something else.
-        (self.met || !plan.all_of) && (incident.ends || !(early || rests))
+        (self.met || !plan.all_of) && (ends || !(early || rests))
+    }
+
+    /// The dump for a line that it has said.
+    pub(super) fn order_of_text(&mut self, line: &str) -> Order {
+        self.busy = true;
+        self.happened = Some(TEXT);
+        self.order(Cause { what: format!("text on standard error: {line}"), thread: None, kind: TEXT })
     }
 
     /// The dump for something that has happened.
@@ -133,7 +147,7 @@ impl Watched {
 
     /// Ends the trace, if there is one: at once, or with the dump that is under way.
     pub(super) fn release(&mut self) {
-        (self.waiting, self.session) = (None, None);
+        (self.waiting, self.said, self.session) = (None, None, None);
     }
 
     /// Goes on after a dump.
@@ -158,8 +172,8 @@ impl Watched {
     }
 
     /// Whether nothing can happen any more: each of its thresholds was for one dump, and all were taken.
-    pub(super) fn is_spent(&self) -> bool {
-        !self.busy && self.session.is_none() && self.slots.iter().all(|slot| slot.armed.is_spent())
+    pub(super) fn is_spent(&self, plan: &Plan) -> bool {
+        !self.busy && !plan.is_told() && self.slots.iter().all(|slot| slot.armed.is_spent())
     }
 
     pub(super) fn line(&self) -> Line {

@@ -30,7 +30,14 @@ pub(super) struct Hang {
 }
 
 impl Hang {
-    pub(super) fn new(target: &Target, time: Duration, chosen: Option<String>, now: Instant) -> Result<Self, String> {
+    /// `may_come` is for a chosen thread that need not be there yet.
+    pub(super) fn new(
+        target: &Target,
+        time: Duration,
+        chosen: Option<String>,
+        may_come: bool,
+        now: Instant,
+    ) -> Result<Self, String> {
         let mut hang = Self {
             progress: Progress::new(target)?,
             time,
@@ -42,6 +49,7 @@ impl Hang {
             disturbed: false,
         };
         if let Some(wanted) = hang.chosen.clone()
+            && !may_come
             && hang.watched().is_empty()
         {
             return Err(format!("there is no thread {wanted}"));

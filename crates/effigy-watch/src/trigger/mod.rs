@@ -51,6 +51,8 @@ pub enum Spec {
         time: Duration,
         /// The thread of this id or name must run; without, any thread.
         thread: Option<String>,
+        /// Whether that thread may begin later, as those of a program do that was just started.
+        may_come: bool,
     },
     /// A thread in uninterruptible sleep (state D).
     Blocked {
@@ -165,7 +167,9 @@ impl Spec {
             Self::Growth { metric, per_minute, window } => {
                 Box::new(growth::Growth::new(gauge(metric, target)?, metric, *per_minute, *window))
             }
-            Self::Hang { time, thread } => Box::new(hang::Hang::new(target, *time, thread.clone(), now)?),
+            Self::Hang { time, thread, may_come } => {
+                Box::new(hang::Hang::new(target, *time, thread.clone(), *may_come, now)?)
+            }
             Self::Blocked { time } => Box::new(blocked::Blocked::new(target, *time)?),
             Self::Probe { probe, every, timeout, failures } => {
                 Box::new(probe::Probing::start(probe, *every, *timeout, *failures, target)?)
@@ -192,10 +196,10 @@ impl Spec {
                 metric.unit().show(*per_minute),
                 window.as_secs_f64()
             ),
-            Self::Hang { time, thread: Some(thread) } => {
+            Self::Hang { time, thread: Some(thread), .. } => {
                 format!("thread {thread} makes no progress for {} s", time.as_secs_f64())
             }
-            Self::Hang { time, thread: None } => format!("no thread makes progress for {} s", time.as_secs_f64()),
+            Self::Hang { time, thread: None, .. } => format!("no thread makes progress for {} s", time.as_secs_f64()),
             Self::Blocked { time } => format!("a thread in uninterruptible sleep for {} s", time.as_secs_f64()),
             Self::Probe { probe, timeout, .. } => format!("{probe} fails, or takes {} s", timeout.as_secs_f64()),
             Self::Every { period, at_once: true } => format!("now, and each {} s", period.as_secs_f64()),

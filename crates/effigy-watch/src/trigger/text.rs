@@ -8,17 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use effigy_live::spawn::with_usual_signals;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::{Armed, Cause, Sight, Verdict};
+use crate::lines::{Lines, quote};
 use crate::wildcard::Filter;
 
-/// Bytes of a line that are looked at.
-const LONGEST_LINE: usize = 64 << 10;
 /// Bytes that are read at one look; what is left waits for the next.
 const MOST: usize = 4 << 20;
-/// Letters of a line that a cause quotes.
-const QUOTED: usize = 200;
 
 /// Where lines come from.
 enum Source {
@@ -43,10 +41,7 @@ pub(super) struct Follow {
     source: Source,
     filter: Filter,
     file: Option<File>,
-    /// The beginning of a line whose end was not written yet.
-    rest: Vec<u8>,
-    /// What is left of a line that is too long.
-    skipping: bool,
+    parts: Lines,
     /// Found and not dumped yet.
     found: Option<String>,
     lines: u64,
@@ -68,7 +63,7 @@ impl Follow {
         let mut journalctl = Command::new("journalctl");
         journalctl.args(["--follow", "--lines=0", "--output=cat"]).arg(format!("--unit={unit}"));
         journalctl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = journalctl.spawn().map_err(|error| format!("journalctl: {error}"))?;
+        let mut child = with_usual_signals(&mut journalctl).spawn().map_err(|error| format!("journalctl: {error}"))?;
         let lines = child.stdout.take().map(|lines| File::from(OwnedFd::from(lines)));
         let source = Source::Journal(child);
         if let Some(lines) = &lines {
@@ -79,7 +74,7 @@ impl Follow {
     }
 
     fn new(name: String, source: Source, file: Option<File>, filter: Filter) -> Self {
-        Self { name, source, filter, file, rest: Vec::new(), skipping: false, found: None, lines: 0 }
+        Self { name, source, filter, file, parts: Lines::default(), found: None, lines: 0 }
     }
 
     /// Reads on. A file that was replaced is read to its end before the new one is.
@@ -93,14 +88,14 @@ impl Follow {
             let path = path.clone();
             if is_shorter(&mut file)? {
                 file.seek(SeekFrom::Start(0))?;
-                self.rest.clear();
+                self.parts.forget();
             }
             let all = self.take_lines(&mut file)?;
             if !all || is_same(&file, &path) {
                 self.file = Some(file);
                 return Ok(());
             }
-            self.rest.clear();
+            self.parts.forget();
         }
         let opened = match &self.source {
             Source::File(path) => open(path).ok(),
@@ -126,35 +121,15 @@ impl Follow {
                 Err(error) => return Err(error),
             };
             read += count;
-            for part in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
-                self.take_part(part);
-            }
+            let Self { parts, filter, found, lines, .. } = self;
+            parts.take(&buffer[..count], &mut |line| {
+                *lines += 1;
+                if found.is_none() && filter.passes(line) {
+                    *found = Some(quote(line));
+                }
+            });
         }
         Ok(false)
-    }
-
-    fn take_part(&mut self, part: &[u8]) {
-        let (text, ends) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
-        if !self.skipping {
-            let room = LONGEST_LINE.saturating_sub(self.rest.len());
-            self.rest.extend_from_slice(&text[..text.len().min(room)]);
-        }
-        if ends || (self.rest.len() >= LONGEST_LINE && !self.skipping) {
-            self.take_line();
-            self.skipping = !ends;
-        }
-    }
-
-    fn take_line(&mut self) {
-        let line = std::mem::take(&mut self.rest);
-        if self.skipping {
-            return;
-        }
-        self.lines += 1;
-        let line = String::from_utf8_lossy(&line);
-        if self.found.is_none() && self.filter.passes(&line) {
-            self.found = Some(line.chars().take(QUOTED).collect());
-        }
     }
 }
 

@@ -7,33 +7,35 @@ use clap::{Args, ValueEnum};
 use effigy_live::debug::Function;
 use effigy_process::FaultKind;
 
-use super::DumpOptions;
+use super::{DumpOptions, ThenArgs, TriggerArgs};
 
 /// Arguments of `effigy run`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    after_help = "\
+Numbers are those of `effigy watch`. Without a trigger a crash is waited for (--on crash). The program is traced for --on,
+--signal and --at only, and while a dump is taken; for other triggers it is started as by a shell, and left alone.
+
 Exit codes: those of the program; 128 and the signal's number when a signal ended it; 126 or 127 when it cannot be started
 or is not there; before it is started 1 for usage and 3 when something is not permitted. Whether dumps were written does
-not change them.")]
+not change them.",
+    mut_arg("count", |arg| arg.help(
+        "Dumps to take, after which the program runs on and is not traced [default: 1, or as many as thresholds]; 0 to tell \
+         of events only"
+    )),
+    mut_arg("total", |arg| arg.help("Dumps in all, where -n is to count those of each process (--children)")),
+    mut_arg("within", |arg| arg.help("Wait for triggers no longer than this; the program goes on")),
+    mut_arg("kill", |arg| arg.help("End the program with SIGKILL after its last dump"))
+)]
 pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) events: EventArgs,
-
     /// Processes that the program starts, too
     #[arg(long)]
     pub(crate) children: bool,
 
-    /// Only events whose description holds one of these; "*" stands for anything
-    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
-    pub(crate) include: Vec<String>,
-
-    /// Not those whose description holds one of these
-    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
-    pub(crate) exclude: Vec<String>,
-
-    /// Dumps to take, after which the program runs on untraced; 0 to tell of events only
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
-    pub(crate) count: u32,
+    /// A new line of text on the program's standard error; which one, --include and --exclude say. The program has a pipe
+    /// there then, also on a terminal, from which everything is passed on at once
+    #[arg(long, help_heading = "Triggers")]
+    pub(crate) follow_stderr: bool,
 
     /// Where effigy's own lines go [default: standard error]
     #[arg(long, value_name = "FILE")]
@@ -44,6 +46,15 @@ pub(crate) struct RunArgs {
     pub(crate) json: bool,
 
     #[command(flatten)]
+    pub(crate) when: TriggerArgs,
+
+    #[command(flatten, next_help_heading = "Triggers for which the program is traced")]
+    pub(crate) events: EventArgs,
+
+    #[command(flatten)]
+    pub(crate) then: ThenArgs,
+
+    #[command(flatten, next_help_heading = "The dump")]
     pub(crate) options: DumpOptions,
 
     /// The program and its arguments

@@ -6,10 +6,10 @@ mod story;
 use clap::ValueEnum;
 use effigy_live::debug::{Event, Function, SignalSet, Wants, What, check_breakpoints};
 use effigy_process::FaultKind;
-use effigy_watch::session::{Account, Judge};
+use effigy_watch::session::{Account, Judge, Trouble};
 
 use filter::Filter;
-pub(crate) use story::Story;
+use story::Story;
 
 use crate::cli::{EventArgs, OnArg};
 use crate::exit::Exit;
@@ -29,12 +29,12 @@ impl Selection {
     }
 
     /// An event in words.
-    pub(crate) fn story(&self, event: &Event) -> Story {
+    fn story(&self, event: &Event) -> Story {
         Story::of(event, &self.functions)
     }
 
     /// Whether an event is one of those that were asked for.
-    pub(crate) fn takes(&self, event: &Event, story: &Story) -> bool {
+    fn takes(&self, event: &Event, story: &Story) -> bool {
         // Libraries are seen to come and go together.
         let wanted = match &event.what {
             What::Libraries { loaded, unloaded } => {
@@ -65,9 +65,14 @@ impl Judge for Selection {
             last: story.last,
         })
     }
+
+    fn trouble(&self, event: &Event) -> Trouble {
+        let story = self.story(event);
+        Trouble { pid: event.process, thread: event.thread, event: story.event, why: story.text }
+    }
 }
 
-/// What is waited for, as it was asked for.
+/// What is waited for, as it was asked for; a crash, when nothing was.
 pub(crate) fn words(args: &EventArgs) -> Vec<String> {
     let name = |on: &OnArg| on.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
     let signal = |number: &i32| {
@@ -75,6 +80,9 @@ pub(crate) fn words(args: &EventArgs) -> Vec<String> {
         kind.name().map_or_else(|| format!("signal {number}"), str::to_owned)
     };
     let signals: Vec<String> = args.signals.iter().map(signal).collect();
+    if !args.are_given() {
+        return vec!["crash".to_owned()];
+    }
     let on = args.on.iter().filter(|on| signals.is_empty() || **on != OnArg::Signal).map(name);
     let chances = (!signals.is_empty()).then(|| format!("{} (first chance)", signals.join(", ")));
     let at = args.at.iter().map(|function| match &function.module {

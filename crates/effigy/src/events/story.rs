@@ -1,47 +1,31 @@
-//! An event in words, for people, for filters and as JSON. docs/json.md describes the fields.
+//! An event in words, for people and for filters.
 
 use bstr::{BStr, BString, ByteSlice};
 use cpp_demangle::Symbol;
 use effigy_live::debug::{End, Event, Exception, Function, Privilege, SignalInfo, What, place};
 use effigy_process::{Address, Fault, FaultKind};
-use serde::Serialize;
 
 use crate::print;
 
 /// An event in words.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct Story {
     /// Which kind of event.
     pub(crate) event: &'static str,
-    /// The process.
-    pub(crate) pid: u32,
-    /// The thread that it happened to.
-    pub(crate) thread: u32,
     /// What happened, for people.
     pub(crate) text: String,
     /// The signal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fault: Option<Fault>,
     /// What filters are held against.
-    #[serde(skip)]
     pub(crate) said: Vec<String>,
     /// Whether the program dies of it.
-    #[serde(skip)]
     pub(crate) last: bool,
 }
 
 impl Story {
     /// Of an event. `functions` are those that are waited for.
     pub(crate) fn of(event: &Event, functions: &[Function]) -> Self {
-        let mut story = Self {
-            event: "",
-            pid: event.process.0,
-            thread: event.thread.0,
-            text: String::new(),
-            fault: None,
-            said: Vec::new(),
-            last: false,
-        };
+        let mut story = Self { event: "", text: String::new(), fault: None, said: Vec::new(), last: false };
         match &event.what {
             What::Signal { info, kills } => story.signal(event, info, *kills),
             What::ThreadStarted => story.tell("thread-start", "a thread begins".into(), []),

@@ -59,16 +59,16 @@ fn begin(translation: &Translation) -> Exit {
         return refuse(&format!("-x: there is no folder {}", print::safe(folder.as_os_str().as_encoded_bytes())));
     }
     let command = if translation.launches { "run" } else { "watch" };
+    let naming = Arc::new(Naming { like_windows: translation.like_windows, place: translation.place.clone() });
     let words = ["effigy", command].into_iter().map(str::to_owned).chain(translation.words.iter().cloned());
     let args = match Cli::try_parse_from(words) {
         Ok(Cli { command: Command::Watch(args) }) => args,
         // The program has standard output to itself: no banner, no lines of progress.
-        Ok(Cli { command: Command::Run(args) }) => return launch::run(&args),
+        Ok(Cli { command: Command::Run(args) }) => return launch::run_as(&args, Some(naming)),
         // Numbers that are out of range; everything else was checked before.
         Ok(_) => return refuse("no watch"),
         Err(error) => return print::usage(&error),
     };
     job_control::take_over();
-    let naming = Arc::new(Naming { like_windows: translation.like_windows, place: translation.place.clone() });
     watch::run_as(&args, Some(Arc::clone(&naming)), |plan| Arc::new(ProcdumpTeller::new(plan, &naming)))
 }

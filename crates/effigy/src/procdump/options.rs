@@ -151,7 +151,7 @@ static OPTIONS: [Entry; 47] = [
     ("wer", |_, _| Err("-wer: there is no queue of error reports; give a folder to write to".into())),
     ("l", |_, _| {
         Err("-l: what OutputDebugString is for, programs here write into a log or to standard error; `effigy watch \
-             --follow FILE --include TEXT` waits for text in a file"
+             --follow FILE --include TEXT` waits for text in a file, `effigy run --follow-stderr` for text there"
             .into())
     }),
     ("i", |_, _| {
@@ -176,9 +176,8 @@ static REFUSED: [(&str, &str); 7] = [
     ("pcl", "`effigy watch --below prometheus:URL#METRIC=THRESHOLD` watches a metric that the program publishes"),
 ];
 
-/// What `effigy run` does not do: numbers, and processes that run already.
-const NOT_LAUNCHED: [&str; 16] =
-    ["c", "cl", "u", "m", "ml", "p", "pl", "tc", "fc", "h", "pf", "s", "k", "w", "pgid", "cancel"];
+/// What is about processes that run already, or that somebody else starts.
+const NOT_LAUNCHED: [&str; 3] = ["w", "pgid", "cancel"];
 /// Triggers that are numbers.
 const NUMBERS: [&str; 9] = ["c", "cl", "m", "ml", "p", "pl", "tc", "fc", "h"];
 
@@ -400,14 +399,15 @@ impl Gathered {
     ) -> Result<Translation, String> {
         if let Some(name) = self.uses(&NOT_LAUNCHED) {
             return Err(format!(
-                "-{name} does not go with -x, which starts a program and waits for what happens to it; start it yourself, \
-                 after `procdump -{name} … -w NAME`"
+                "-{name} does not go with -x, which starts a program; for one that somebody else starts, or that runs, leave \
+                 -x out"
             ));
         }
-        if !self.happenings.are_given() {
+        if !self.happenings.are_given() && self.uses(&NUMBERS).is_none() {
             self.happenings.exception(false);
             self.translation.notes.push("-x without a trigger waits for a crash (-e)".to_owned());
         }
+        self.add_processor()?;
         self.add_happenings(can_break)?;
         self.add_kind()?;
         self.say(&format!("--output={folder}"))?;

@@ -74,6 +74,9 @@ impl Teller for ProcdumpTeller {
                 let why = error.map_or_else(|| (*why).to_owned(), |error| print::chain(error));
                 stamped(&format!("Process {pid} is not monitored: {}", print::safe(why.as_bytes())));
             }
+            News::Session(Event::Held { pid, tracer }) => {
+                stamped(&format!("Process {pid} is being dumped by another effigy ({tracer}): waiting"));
+            }
             News::Session(Event::Fired { cause, account, .. }) => {
                 let what = match account.map(|account| account.event) {
                     Some("crash") => "Unhandled",
@@ -82,7 +85,7 @@ impl Teller for ProcdumpTeller {
                 };
                 stamped(&format!("{what}: {}", print::safe(cause.what.as_bytes())));
             }
-            News::Session(Event::Trouble { why, .. }) => stamped(&print::safe(why.as_bytes())),
+            News::Session(Event::Trouble { trouble, .. }) => stamped(&print::safe(trouble.why.as_bytes())),
             News::Session(Event::Over(ending)) => over(ending),
             News::Dumping(order, path) => {
                 let path = path.map(|path| print::safe(path.as_os_str().as_encoded_bytes())).unwrap_or_default();

@@ -2,14 +2,16 @@
 //! `procdump` differ in what they are asked and in how they tell it.
 
 mod plain;
+mod plan;
 mod pool;
 mod structured;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use effigy_process::ProcessId;
-use effigy_watch::session::{Awaited, Event, Line, Order, Over, Plan, Reason, Session, Why};
+use effigy_watch::session::{Awaited, Event, Line, Order, Over, Plan, Program, Reason, Session, Why};
 
 use crate::cancel::Cancel;
 use crate::exit::Exit;
@@ -18,6 +20,7 @@ use crate::print;
 use crate::report::Report;
 
 pub(crate) use plain::PlainTeller;
+pub(crate) use plan::Meant;
 pub(crate) use pool::Errand;
 use pool::Pool;
 pub(crate) use structured::JsonTeller;
@@ -49,6 +52,11 @@ pub(crate) trait Teller: Send + Sync {
     /// Tells it.
     fn tell(&self, plan: &Plan, news: &News<'_>);
 
+    /// Tells of something that has gone wrong beside the dumps.
+    fn complain(&self, text: &str) {
+        print::error(text);
+    }
+
     /// Shows how things stand; `lines` makes a line for each target.
     fn show(&self, lines: &dyn Fn() -> Vec<Line>) {
         let _ = lines;
@@ -65,15 +73,12 @@ pub(crate) fn watch(watching: Watching, teller: &Arc<dyn Teller>) -> Exit {
         NoJobControl::hold_for_good();
     }
     let background = traces.then(print::Background::begin);
-    let outcome = Session::new(plan.clone()).and_then(|mut session| {
-        // Without being woken, a signal is noticed a second later.
-        let _ = session.waker().descriptor().and_then(|descriptor| cancel.wake(&descriptor));
-        if let Err(error) = session.open_control() {
+    let outcome = Begun::new(plan.clone(), errand, teller, &cancel).and_then(|mut begun| {
+        if let Err(error) = begun.session.open_control() {
             print::note(&format!("effigy: this watch cannot be ended with --cancel: {error}"));
         }
-        let mut pool = Pool::start(errand, plan.clone(), Arc::clone(teller), cancel.clone());
-        let over = session.run(&targets, awaited.clone(), &mut pool)?;
-        Ok((over, pool.finish()))
+        let over = begun.session.run(&targets, awaited.clone(), &mut begun.pool)?;
+        Ok((over, begun.pool.finish()))
     });
     let exit = match outcome {
         Ok((over, (dumps, refused))) => {
@@ -94,6 +99,48 @@ pub(crate) fn watch(watching: Watching, teller: &Arc<dyn Teller>) -> Exit {
         background.finish(cancel.signal().is_some());
     }
     exit
+}
+
+/// A watch that has nothing to watch yet.
+struct Begun {
+    session: Session,
+    pool: Pool,
+}
+
+impl Begun {
+    fn new(plan: Plan, errand: Errand, teller: &Arc<dyn Teller>, cancel: &Cancel) -> io::Result<Self> {
+        let session = Session::new(plan.clone())?;
+        // Without being woken, a signal is noticed a second later.
+        let _ = session.waker().descriptor().and_then(|descriptor| cancel.wake(&descriptor));
+        Ok(Self { session, pool: Pool::start(errand, plan, Arc::clone(teller), cancel.clone()) })
+    }
+}
+
+/// Watches a program that `launch` starts, until it ends or nothing is left to be done about it.
+pub(crate) fn accompany<E>(
+    plan: Plan,
+    errand: Errand,
+    teller: &Arc<dyn Teller>,
+    cancel: &Cancel,
+    launch: impl FnOnce(&mut Session) -> Result<Program, E>,
+) -> Result<io::Result<Over>, E> {
+    let begun = Begun::new(plan.clone(), errand, teller, cancel).and_then(|mut begun| {
+        begun.session.listen_for_children()?;
+        Ok(begun)
+    });
+    let Begun { mut session, mut pool } = match begun {
+        Ok(begun) => begun,
+        Err(error) => return Ok(Err(error)),
+    };
+    let program = launch(&mut session)?;
+    // Where there is no place for that, nobody can ask for the end of this watch from outside.
+    let _ = session.open_control();
+    let over = session.accompany(program, &mut pool);
+    pool.finish();
+    if let Ok(over) = &over {
+        teller.tell(&plan, &News::Over(over));
+    }
+    Ok(over)
 }
 
 /// How it all went. `counts` tells of targets whose early end is a failure.

@@ -105,11 +105,14 @@ impl Teller for PlainTeller {
                 let why = error.map_or_else(|| print::safe(why.as_bytes()), |error| print::chain(error));
                 self.note(&format!("process {pid} is not watched: {why}"));
             }
+            News::Session(Event::Held { pid, tracer }) => {
+                self.note(&format!("process {pid} is being dumped by another effigy ({tracer}): waiting"));
+            }
             News::Session(Event::Fired { target, cause, .. }) => {
                 self.note(&format!("{}: {}", who(target.name(), target.pid()), print::safe(cause.what.as_bytes())));
             }
-            News::Session(Event::Trouble { target, why }) => {
-                self.note(&format!("{}: {}", who(target.name(), target.pid()), print::safe(why.as_bytes())));
+            News::Session(Event::Trouble { name, trouble }) => {
+                self.note(&format!("{}: {}", who(name, trouble.pid), print::safe(trouble.why.as_bytes())));
             }
             News::Session(Event::Over(ending)) => self.over(ending),
             News::Session(Event::Looked) | News::Dumping(..) => {}

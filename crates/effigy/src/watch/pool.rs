@@ -16,6 +16,7 @@ use effigy_watch::shell::{self, Terms};
 use super::{News, Teller};
 use crate::cancel::Cancel;
 use crate::capture::{Failure, Moment, OutputPlace, Request, capture_at};
+use crate::cli::{DumpOptions, ThenArgs};
 use crate::exit::Exit;
 use crate::print;
 use crate::procdump::Naming;
@@ -36,6 +37,20 @@ pub(crate) struct Errand {
     pub(crate) before: Option<String>,
     pub(crate) after: Option<String>,
     pub(crate) command_timeout: Duration,
+}
+
+impl Errand {
+    /// From arguments as typed, and what was made of them.
+    pub(crate) fn new(request: Request, naming: Option<Arc<Naming>>, options: &DumpOptions, then: &ThenArgs) -> Self {
+        Self {
+            request,
+            naming,
+            timeout: options.timeout,
+            before: then.before.clone(),
+            after: then.after.clone(),
+            command_timeout: then.command_timeout,
+        }
+    }
 }
 
 /// What all threads of the pool know.
@@ -213,7 +228,7 @@ impl Shared {
         let Some(command) = command else { return };
         let terms = Terms { variables, timeout: self.errand.command_timeout, heard: true };
         if let Err(why) = shell::run(command, terms, &|| cancel.signal().is_none()) {
-            print::error(&format!("the command {name} the dump {why}"));
+            self.teller.complain(&format!("the command {name} the dump {why}"));
         }
     }
 

@@ -39,6 +39,10 @@ enum What<'a> {
         pid: u32,
         why: String,
     },
+    Held {
+        pid: u32,
+        tracer: u32,
+    },
     Trigger {
         target: Who,
         cause: &'a str,
@@ -123,6 +127,7 @@ fn of_session<'a>(plan: &Plan, event: &'a Event<'a>) -> Option<What<'a>> {
         Event::Refused { pid, error, why } => {
             What::Refused { pid: pid.0, why: error.map_or_else(|| (*why).to_owned(), |error| print::chain(error)) }
         }
+        Event::Held { pid, tracer } => What::Held { pid: pid.0, tracer: *tracer },
         Event::Fired { target, cause, account } => What::Trigger {
             target: Who::new(target.pid(), target.name().as_bstr()),
             cause: &cause.what,
@@ -130,9 +135,7 @@ fn of_session<'a>(plan: &Plan, event: &'a Event<'a>) -> Option<What<'a>> {
             happened: account.map(|account| account.event),
             fault: account.and_then(|account| account.fault.as_ref()),
         },
-        Event::Trouble { target, why } => {
-            What::Trouble { target: Who::new(target.pid(), target.name().as_bstr()), why }
-        }
+        Event::Trouble { name, trouble } => What::Trouble { target: Who::new(trouble.pid, name), why: &trouble.why },
         Event::Over(ending) => What::Over {
             target: Who::new(ending.pid, ending.name.as_bstr()),
             dumps: ending.taken,

@@ -56,6 +56,15 @@ fn what_happens_to_a_program() {
         ("-mm -t -c 80 -s 5 x", "--kind=mini --for 5s --above=cpu=80 --on=exit -- x"),
         ("-mm -n 2 -e -x /d ./app -c 5", "--kind=mini -n 2 --on=crash --output=/d -- ./app -c 5"),
         ("-mm -x . true", "--kind=mini --on=crash --output=. -- true"),
+        ("-mm -s 5 -x . true", "--kind=mini --spacing 5s --on=crash --output=. -- true"),
+        (
+            "-mm -c 80 -u -s 5 -m 100,200 -pf 500 -k -x /d ./app -w",
+            "--kind=mini --for 5s --above=private=100M,200M --interval 500ms --kill --above=core=80 --output=/d -- ./app -w",
+        ),
+        (
+            "-e -tc 9 -h -x . true",
+            "--above=threads=9 --hang=5s --on=crash --kind=full --format=core --output=. -- true",
+        ),
     ] {
         assert_eq!(words(line), expected, "{line}");
     }
@@ -108,7 +117,8 @@ fn what_is_refused() {
         "-f y x",
         "-t -sig",
         "-x /dumps",
-        "-c 80 -x /dumps ./app",
+        "-pgid -e -x /dumps ./app",
+        "-u -x /dumps ./app",
         "-w -e -x /dumps ./app",
         "app -e -x /dumps ./app",
     ] {
