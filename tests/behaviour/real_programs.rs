@@ -1,5 +1,6 @@
 //! Programs that people really run, dumped while they work.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
@@ -9,16 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{env, fs};
 
 use crate::harness::{
-    Dump, Marker, MarkerKind, Plan, State, Target, Tolerance, disk_bytes, dump_with, file_contains, gdb_core, is_root,
-    lldb, oracle, scratch, skip, source_dir, stackwalk, status_field,
+    Dump, Marker, MarkerKind, Plan, State, Target, Tolerance, compile_go, disk_bytes, dump_with, file_contains,
+    gdb_core, is_root, lldb, oracle, scratch, skip, source_dir, stackwalk, status_field,
 };
 
 /// A dump of a program that lives on meanwhile; complete, or the test fails.
 #[track_caller]
-fn dump_lively(target: &Target, name: &str, arguments: &[&str]) -> Dump {
+pub(crate) fn dump_lively(target: &Target, name: &str, arguments: &[&str]) -> Dump {
     let (run, dump) = dump_with(target, name, arguments, Tolerance::LIVELY);
     run.expect(0);
     dump.unwrap()
@@ -124,15 +124,9 @@ fn go() {
 
 /// A Go program that runs.
 pub(crate) fn start_go() -> Option<Target> {
-    let go = oracle("go")?;
     let dir = scratch();
     let program = dir.path().join("worker");
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache");
-    let mut build = Command::new(go);
-    build.args(["build", "-o"]).arg(&program).arg(source_dir().join("worker.go"));
-    let output = build.env("GOCACHE", cache).env("GOFLAGS", "-mod=mod").current_dir(dir.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(Plan::program(&program).start())
+    compile_go("worker", &[], &program).then(|| Plan::program(&program).start())
 }
 
 /// Its goroutines go on.

@@ -108,7 +108,16 @@ fn parse_gdb(text: &str) -> Backtraces {
 /// What eu-stack sees in a core.
 pub(crate) fn eu_stack(eu_stack: &Path, exe: &Path, core: &Path) -> Backtraces {
     let mut command = Command::new(eu_stack);
-    let text = text_of(command.args(["-n", "0", "--core"]).arg(core).arg("-e").arg(exe));
+    parse_eu_stack(&text_of(command.args(["-n", "0", "--core"]).arg(core).arg("-e").arg(exe)))
+}
+
+/// What eu-stack sees of the living process.
+pub(crate) fn eu_stack_live(eu_stack: &Path, pid: i32) -> Backtraces {
+    let mut command = Command::new(eu_stack);
+    parse_eu_stack(&text_of(command.args(["-n", "0", "-p", &pid.to_string()])))
+}
+
+fn parse_eu_stack(text: &str) -> Backtraces {
     let mut all = Backtraces::new();
     let mut tid = None;
     for line in text.lines() {

@@ -1,9 +1,11 @@
-//! Builds the C targets, once for each source, flags and compiler.
+//! Builds the targets: those in C once for each source and flags, those in Go where a test says.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, process, thread};
+
+use super::oracle;
 
 const FLAGS: [&str; 6] = ["-O1", "-g", "-pthread", "-fno-omit-frame-pointer", "-fno-inline", "-w"];
 
@@ -42,6 +44,19 @@ pub(crate) fn compile(name: &str, extra: &[&str]) -> PathBuf {
         _ => fs::remove_file(&unfinished).unwrap(),
     }
     program
+}
+
+/// Builds `NAME.go` as `program`, without a network; `false` where there is no Go.
+pub(crate) fn compile_go(name: &str, flags: &[&str], program: &Path) -> bool {
+    let Some(go) = oracle("go") else { return false };
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let mut build = Command::new(go);
+    build.arg("build").args(flags).arg("-o").arg(program).arg(source_dir().join(format!("{name}.go")));
+    build.env("GOCACHE", kept.join("go-cache")).env("GOPATH", kept.join("go-path"));
+    build.env("GOFLAGS", "-mod=mod").env("GOPROXY", "off").current_dir(program.parent().unwrap());
+    let output = build.output().unwrap();
+    assert!(output.status.success(), "go failed on {name}: {}", String::from_utf8_lossy(&output.stderr));
+    true
 }
 
 /// What sources include, in a fixed order.

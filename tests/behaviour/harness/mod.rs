@@ -16,10 +16,10 @@ mod system;
 mod target;
 
 pub(crate) use backtrace::{
-    Backtraces, Frame, compare_exactly, compare_places, eu_stack, gdb_commands, gdb_core, gdb_live, lldb, run_gdb_live,
-    stackwalk, stackwalk_with_symbols,
+    Backtraces, Frame, compare_exactly, compare_places, eu_stack, eu_stack_live, gdb_commands, gdb_core, gdb_live,
+    lldb, run_gdb_live, stackwalk, stackwalk_with_symbols,
 };
-pub(crate) use compile::{compile, source_dir};
+pub(crate) use compile::{compile, compile_go, source_dir};
 pub(crate) use dump::{Dump, Registers, disk_bytes, dump_core, dump_minidump, dump_with, file_contains};
 pub(crate) use elf::{Core, NT_PRSTATUS};
 pub(crate) use elsewhere::{Elsewhere, NOBODY};

@@ -1,19 +1,14 @@
 //! Stacks of Python, on running processes and in dumps, beside what the program says of itself by `sys._current_frames()`.
 //! Every CPython 3.9 to 3.13 that is found takes part.
 
+use serde_json::Value;
 use std::cell::RefCell;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
-
-use serde_json::Value;
 
 use super::interpreters::{self, Interpreter};
-use super::{stacks, stacks_of};
-use crate::harness::{
-    Plan, State, Target, Tolerance, dump_core, dump_minidump, effigy, oracle, scratch, source_dir, thread_states,
-};
+use super::{rest, stacks, stacks_of};
+use crate::harness::{Plan, State, Target, Tolerance, dump_core, dump_minidump, effigy, oracle, scratch, source_dir};
 
 /// One thread recurses deeper than what is printed unless that is asked for.
 const DEEP: &[&str] = &["--limit", "4096"];
@@ -49,15 +44,6 @@ fn whole(pid: &str) -> Value {
         }
     }
     panic!("the stacks of {pid} are never read in time");
-}
-
-/// Waits until all threads sleep: the main one may be on its way from telling to waiting.
-fn rest(target: &Target) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while thread_states(target.pid).values().any(|letter| *letter != 'S') {
-        assert!(Instant::now() < until, "the threads do not come to rest");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn rows(answer: &Value, tid: u64) -> &Vec<Value> {

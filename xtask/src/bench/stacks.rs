@@ -46,7 +46,12 @@ pub(crate) fn run(args: &StacksArgs) -> Result<ExitCode> {
     let machine = Machine::look(arena.output())?;
     let rounds = args.rounds.unwrap_or(ENOUGH_ROUNDS);
     println!("{machine}");
-    let tables = vec![core(&arena, rounds)?, large_program(&workspace, &arena, rounds)?, live(&arena, rounds)?];
+    let tables = vec![
+        core(&arena, rounds)?,
+        large_program(&workspace, &arena, rounds)?,
+        live(&arena, rounds)?,
+        live_python(&workspace, &arena, rounds)?,
+    ];
     let report = Report { machine, rounds, tables };
     println!("\n{report}");
     if rounds >= ENOUGH_ROUNDS {
@@ -125,7 +130,7 @@ fn large_program(workspace: &Workspace, arena: &Arena, rounds: u32) -> Result<Ta
     println!("{} has {} MB", program.display(), size / 1_000_000);
     let path = arena.output().join("rust.core");
     {
-        let target = Demo::start(&program)?;
+        let target = Sample::start(Command::new(&program).arg("demo-target"))?;
         dump(arena, target.0.id(), path.as_os_str())?;
     }
     let mut tools = tools(arena, program.as_os_str(), path.as_os_str());
@@ -149,24 +154,23 @@ fn large_program(workspace: &Workspace, arena: &Arena, rounds: u32) -> Result<Ta
     Ok(Table { title, bars, lanes, bytes: None })
 }
 
-/// The sample program of `effigy demo`; it ends with this.
-struct Demo(Child);
+/// A program that says a word when its threads are there; it ends with this.
+struct Sample(Child);
 
-impl Demo {
-    fn start(program: &std::path::Path) -> Result<Self> {
-        let child = Command::new(program).arg("demo-target").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut demo = Self(child.context("the sample program does not start")?);
-        // It has said a word when its threads are there.
-        let mut stdout = demo.0.stdout.take().context("the sample program has no output")?;
+impl Sample {
+    fn start(command: &mut Command) -> Result<Self> {
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut sample = Self(child.with_context(|| format!("{command:?} does not start"))?);
+        let mut stdout = sample.0.stdout.take().context("the sample program has no output")?;
         let mut byte = [0];
         std::io::Read::read_exact(&mut stdout, &mut byte).context("the sample program ended")?;
-        demo.0.stdout = Some(stdout);
+        sample.0.stdout = Some(stdout);
         std::thread::sleep(Duration::from_millis(200));
-        Ok(demo)
+        Ok(sample)
     }
 }
 
-impl Drop for Demo {
+impl Drop for Sample {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.0.kill();
@@ -178,20 +182,53 @@ impl Drop for Demo {
 fn live(arena: &Arena, rounds: u32) -> Result<Table> {
     let shape = target::Shape { resident_mib: RESIDENT_MIB, threads: THREADS, reserved_gib: 0, dirtied: 0 };
     let target = target::Target::start(arena, shape)?;
-    let pid = target.pid().to_string();
+    let pauses = pauses(arena, target.pid(), rounds, |_| true)?;
+    live_table(arena, "A running process with 200 threads", target.pid(), rounds, pauses)
+}
+
+/// The same of CPython, whose own frames are read while it stands still.
+fn live_python(workspace: &Workspace, arena: &Arena, rounds: u32) -> Result<Table> {
+    let script = workspace.root().join("tests/targets/crowd.py");
+    let target = Sample::start(Command::new("python3").arg(script).arg(THREADS.to_string()))?;
+    let pauses = pauses(arena, target.0.id(), rounds, has_all_of_python)?;
+    live_table(arena, "A running process of CPython with 200 threads", target.0.id(), rounds, pauses)
+}
+
+/// Whether all threads of such a process were told with their frames of Python.
+fn has_all_of_python(answer: &Value) -> bool {
+    let items = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let runs_python = |thread: &&Value| items(&thread["frames"]).iter().any(|frame| frame["python"] == true);
+    let count = items(&answer["threads"]).iter().filter(runs_python).count() as u64;
+    // The main thread waits as well.
+    answer["python_missing"].is_null() && count == THREADS + 1
+}
+
+/// How long a process stood still each time, in ms. A pause in which not all was read would be no answer to the question:
+/// then there is none.
+fn pauses(arena: &Arena, pid: u32, rounds: u32, is_whole: impl Fn(&Value) -> bool) -> Result<Option<Spread>> {
     let mut pauses = Vec::new();
     for _ in 0..rounds {
         arena.interrupt().check()?;
-        let output = Command::new(arena.effigy()).args(["stacks", "--json", "--no-index", &pid]).output()?;
+        let words = ["stacks", "--json", "--no-index", &pid.to_string()];
+        let output = Command::new(arena.effigy()).args(words).output()?;
         let answer: Value = serde_json::from_slice(&output.stdout).context("effigy stacks gave no JSON")?;
+        if !is_whole(&answer) {
+            println!("effigy stacks did not tell all frames: {}", answer["python_missing"]);
+            return Ok(None);
+        }
         pauses.push(answer["source"]["pause_us"].as_f64().context("effigy stacks told no pause")? / 1e3);
     }
+    Ok(Spread::of(pauses))
+}
+
+fn live_table(arena: &Arena, title: &'static str, pid: u32, rounds: u32, pauses: Option<Spread>) -> Result<Table> {
+    let pid = pid.to_string();
     let effigy = arena.effigy().as_os_str();
     let tools = vec![
         tool("effigy stacks", [effigy, "stacks".as_ref(), "--no-index".as_ref(), pid.as_ref()]),
         tool("eu-stack", ["eu-stack".as_ref(), "-n".as_ref(), "0".as_ref(), "-p".as_ref(), pid.as_ref()]),
     ];
     let lanes = hold(arena, tools, rounds)?;
-    let bars = vec![Bar::most("pause, ms", 20.0, Spread::of(pauses))];
-    Ok(Table { title: "A running process with 200 threads", bars, lanes, bytes: None })
+    let bars = vec![Bar::most("pause, ms", 20.0, pauses)];
+    Ok(Table { title, bars, lanes, bytes: None })
 }

@@ -141,6 +141,10 @@ impl DwarfFile {
         let share = self.share(part);
         let start = share.start.checked_add(offset)?;
         let end = start.checked_add(size).filter(|end| *end <= share.end)?;
+        if size == 0 {
+            // Behind the last byte there is nothing to read, which is no reason to have the whole section.
+            return Some(Cow::Borrowed(&[]));
+        }
         let mut buffer = vec![0; usize::try_from(size).ok()?];
         match self.image.read_section(self.name_of(part), start, &mut buffer) {
             Some(count) if count == buffer.len() => Some(buffer.into()),
@@ -153,7 +157,7 @@ impl DwarfFile {
     }
 
     /// As many bytes at `offset` as there are, at most `size`.
-    fn up_to(&self, part: Part, offset: u64, size: u64) -> Option<Cow<'_, [u8]>> {
+    pub(super) fn up_to(&self, part: Part, offset: u64, size: u64) -> Option<Cow<'_, [u8]>> {
         let share = self.share(part);
         let left = (share.end - share.start).checked_sub(offset)?;
         self.bytes(part, offset, left.min(size))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bstr::BString;
-use gimli::{DebugRanges, DebugRngLists, Format, RangeLists, RangeListsOffset, RawRngListEntry};
+use gimli::{DebugRanges, DebugRngLists, Format, RangeLists, RangeListsOffset, RawRngListEntry, Reader};
 
 use super::part::{DwarfFile, Part, Slice};
 use super::unit::{Extent, List, Place, Text, Unit};
@@ -22,6 +22,10 @@ impl Budget {
         left.is_some()
     }
 }
+
+/// Bytes of a list of ranges that are read at first: most have a few entries of 16 bytes. Pieces have odd lengths, so that
+/// none ends between two entries, where the list would seem to end.
+const FIRST_PIECE: u64 = 511;
 
 /// A unit with the files that it needs.
 #[derive(Clone, Debug)]
@@ -153,32 +157,48 @@ impl Scope {
     }
 
     fn list(&self, list: List, value: u64, budget: &mut Budget) -> Option<Vec<Interval>> {
+        let offset = self.list_offset(list)?;
+        if self.unit.header.encoding.version >= 5 {
+            let mut lists = self.file.all(Part::RangeLists);
+            lists.skip(usize::try_from(offset).ok()?).ok()?;
+            return Some(self.list_in(&lists, value, budget)?.0);
+        }
+        // How long a list is, is known at its end, and this section is one of the largest.
+        let mut size = FIRST_PIECE;
+        loop {
+            let bytes = self.keeper_of_addresses().0.up_to(Part::Ranges, offset, size)?;
+            let is_cut = bytes.len() as u64 == size;
+            let (ranges, has_ended) = self.list_in(&bytes, value, budget)?;
+            if has_ended || !is_cut {
+                return Some(ranges);
+            }
+            size = size.saturating_mul(8) | 1;
+        }
+    }
+
+    /// The list at the beginning of `bytes`, and whether more bytes would change nothing of it. What was read before
+    /// damage is good.
+    fn list_in(&self, bytes: &[u8], value: u64, budget: &mut Budget) -> Option<(Vec<Interval>, bool)> {
         let encoding = self.unit.header.encoding;
-        let keeper = self.keeper_of_addresses().0;
-        let empty = Slice::new(&[], self.file.endian());
-        let lists = if encoding.version < 5 {
-            RangeLists::new(DebugRanges::from(keeper.all(Part::Ranges)), DebugRngLists::from(empty))
-        } else {
-            RangeLists::new(DebugRanges::from(empty), DebugRngLists::from(self.file.all(Part::RangeLists)))
-        };
-        let offset = RangeListsOffset(usize::try_from(self.list_offset(list)?).ok()?);
-        let mut entries = lists.raw_ranges(offset, encoding).ok()?;
+        let (bytes, empty) = (Slice::new(bytes, self.file.endian()), Slice::new(&[], self.file.endian()));
+        let (old, new) = if encoding.version < 5 { (bytes, empty) } else { (empty, bytes) };
+        let lists = RangeLists::new(DebugRanges::from(old), DebugRngLists::from(new));
+        let mut entries = lists.raw_ranges(RangeListsOffset(0), encoding).ok()?;
         let mut ranges = Vec::new();
         let mut base = self.low();
-        // What was read before the damage is good.
-        while budget.take(1)
-            && let Ok(Some(entry)) = entries.next()
-        {
-            let (begin, end) = match entry {
-                RawRngListEntry::BaseAddress { addr } => {
+        while budget.take(1) {
+            let (begin, end) = match entries.next() {
+                Err(gimli::Error::UnexpectedEof(_)) => return Some((ranges, false)),
+                Ok(None) | Err(_) => return Some((ranges, true)),
+                Ok(Some(RawRngListEntry::BaseAddress { addr })) => {
                     base = addr;
                     continue;
                 }
-                RawRngListEntry::BaseAddressx { addr } => {
+                Ok(Some(RawRngListEntry::BaseAddressx { addr })) => {
                     base = self.address(Place::Number(addr.0 as u64))?;
                     continue;
                 }
-                entry => match self.range(entry, base) {
+                Ok(Some(entry)) => match self.range(entry, base) {
                     Some(range) => range,
                     None => continue,
                 },
@@ -187,7 +207,7 @@ impl Scope {
                 ranges.push(Interval { begin, end, value });
             }
         }
-        Some(ranges)
+        Some((ranges, true))
     }
 
     /// The addresses of an entry of a list.

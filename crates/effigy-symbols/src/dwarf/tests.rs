@@ -210,6 +210,31 @@ fn every_way_to_compile() {
 }
 
 /// Units of types among the others, of which the tool loses what was inlined.
+/// A unit in many pieces has a list of ranges that is longer than what is read of one at first.
+#[test]
+fn long_lists_of_ranges() {
+    let workshop = Workshop::new();
+    let functions: String =
+        (0..600).map(|number| format!("int piece{number}(int n) {{ return n + {number}; }}")).collect();
+    workshop.write("a.c", &format!("{functions} int main(void) {{ return 0; }}"));
+    // Without the other table that tells where units lie.
+    let built = workshop.line("gcc -w -O1 -gdwarf-4 -ffunction-sections a.c -o whole").is_some()
+        && workshop.line("objcopy --remove-section=.debug_aranges whole program").is_some();
+    if !built {
+        return;
+    }
+    let path = workshop.path("program");
+    let table = table(&path);
+    let mut count = 0;
+    ElfTable::whole(&image(&path)).unwrap().find("piece*", &mut |symbol| {
+        let names = table.names_at(symbol.offset);
+        assert_eq!(names.last().map(|name| &name.function), Some(&symbol.name));
+        count += 1;
+        ControlFlow::Continue(())
+    });
+    assert_eq!(count, 600);
+}
+
 #[test]
 fn units_of_types() {
     let workshop = sources();

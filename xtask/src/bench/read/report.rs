@@ -64,7 +64,7 @@ impl Display for Table {
                 None => ("–".to_owned(), "**FAIL**"),
                 Some(spread) => {
                     let met = if bar.at_most { spread.median <= bar.bound } else { spread.median >= bar.bound };
-                    (spread.show(1), if met { "pass" } else { "**FAIL**" })
+                    (spread.show_three_digits(), if met { "pass" } else { "**FAIL**" })
                 }
             };
             writeln!(f, "| {} | {sign} {} | {shown} | {verdict} |", bar.what, bar.bound)?;

@@ -1,0 +1,111 @@
+//! Stacks of Go's threads: goroutines that run have stacks of their own, threads without one wait on theirs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::programs::beside;
+use super::tally::Tally;
+use super::{backtraces, functions, rest, stacks, stacks_of};
+use crate::harness::{Backtraces, Frame, Plan, compile_go, eu_stack_live, gdb_core, gdb_live, oracle, scratch};
+use crate::real_programs::dump_lively;
+
+/// By the build id a dump's program is found. Go 1.19 writes none by itself, and one that is asked for where nobody looks
+/// (`PT_NOTE`) only if it leaves out its own.
+const WHOLE: &str = "-ldflags=-buildid= -B 0x656666696779206f6e20676f20737461636b7301";
+/// The same code without DWARF and symbols.
+const STRIPPED: &str = "-ldflags=-s -w -buildid= -B 0x656666696779206f6e20676f20737461636b7301";
+
+/// Frames that the threads have at least.
+const LEAST: usize = 120;
+
+fn build(dir: &TempDir, name: &str, flags: &str) -> Option<PathBuf> {
+    let program = dir.path().join(name);
+    compile_go("unwinding", &[flags], &program).then_some(program)
+}
+
+#[test]
+fn core() {
+    let dir = scratch();
+    let Some(exe) = build(&dir, "unwinding", WHOLE) else { return };
+    let target = Plan::program(&exe).args(["busy"]).start();
+    let dump = dump_lively(&target, "dump.core", &["--kind", "full"]);
+    let answer = stacks_of(&dump.path, &[]);
+    beside(&dump.path, &exe, "Go", LEAST, &backtraces(&answer), &BTreeMap::new());
+    let count = |thread: &str, function: &str| {
+        let functions = functions(&answer, thread);
+        let count = functions.iter().filter(|name| *name == function).count();
+        assert!(count > 0, "{thread}: {functions:?}");
+        count
+    };
+    assert_eq!(count("recursion", "main.recurse"), 61);
+    assert_eq!(count("interface", "main.(*square).area"), 21);
+    assert_eq!(count("callback", "sort.Slice"), 1);
+    assert_eq!(count("panics", "runtime.gopanic"), 1);
+    assert_eq!(count("panics", "main.explode"), 1);
+    let inlined = functions(&answer, "inlined");
+    let at = |name: &str| inlined.iter().position(|function| function == name).unwrap_or_else(|| panic!("{inlined:?}"));
+    assert_eq!((at("main.outerInline"), at("main.inlines")), (at("main.innerInline") + 1, at("main.innerInline") + 2));
+}
+
+/// Those of an answer that tell the same in another one: of threads that did not move between.
+fn at_rest(before: &Value, after: &Value) -> Backtraces {
+    let (before, after) = (backtraces(before), backtraces(after));
+    // The one that watches the others sleeps for a few milliseconds at a time.
+    let watches = |frames: &[Frame]| frames.iter().any(|frame| frame.function == "runtime.sysmon");
+    before.into_iter().filter(|(tid, frames)| after.get(tid) == Some(frames) && !watches(frames)).collect()
+}
+
+#[test]
+fn live() {
+    let (Some(gdb), Some(eu_stack)) = (oracle("gdb"), oracle("eu-stack")) else { return };
+    let dir = scratch();
+    let Some(exe) = build(&dir, "unwinding", WHOLE) else { return };
+    let target = Plan::program(&exe).start();
+    rest(&target);
+    let before = stacks(&target.pid_text(), &[]);
+    let theirs = [("gdb", gdb_live(&gdb, target.pid)), ("eu-stack", eu_stack_live(&eu_stack, target.pid))];
+    let ours = at_rest(&before, &stacks(&target.pid_text(), &[]));
+    for (name, mut theirs) in theirs {
+        theirs.retain(|tid, _| ours.contains_key(tid));
+        // gdb shows this one behind functions that it takes for the first.
+        theirs.values_mut().for_each(|frames| drop(frames.pop_if(|frame| frame.pc == 0)));
+        let mut tally = Tally::new("Go", name);
+        tally.compare(&ours, &theirs);
+        eprintln!("{tally}");
+        tally.expect(LEAST);
+    }
+}
+
+/// Threads that keep frame pointers from the first function on; the runtime's own leave them out here and there.
+const WITH_FRAME_POINTERS: &[&str] = &["recursion", "inlined", "interface", "callback", "generic"];
+
+/// gdb gets the program with its call frame information, effigy the one without. That `runtime.goexit` called a goroutine
+/// cannot be seen then: nothing does, its return address is made up.
+#[test]
+fn stripped() {
+    let Some(gdb) = oracle("gdb") else { return };
+    let dir = scratch();
+    let (Some(whole), Some(exe)) = (build(&dir, "whole", WHOLE), build(&dir, "unwinding", STRIPPED)) else { return };
+    let target = Plan::program(&exe).start();
+    let dump = dump_lively(&target, "dump.core", &["--kind", "full"]);
+    let answer = stacks_of(&dump.path, &[]);
+    let ours = backtraces(&answer);
+    let is_judged = |tid: &u32| {
+        let mut threads = answer["threads"].as_array().unwrap().iter();
+        let name = threads.find(|thread| thread["tid"] == *tid).and_then(|thread| thread["name"].as_str());
+        name.is_some_and(|name| WITH_FRAME_POINTERS.contains(&name))
+    };
+    let mut theirs = gdb_core(&gdb, &whole, &dump.path);
+    theirs.retain(|tid, _| is_judged(tid));
+    theirs.values_mut().for_each(|frames| frames.retain(|frame| frame.function != "runtime.goexit" && frame.pc != 0));
+    let mut tally = Tally::new("Go, stripped", "gdb");
+    tally.compare(&ours, &theirs);
+    eprintln!("{tally}");
+    tally.expect(100);
+    // The names in Go's own table (.gopclntab) are not read.
+    let names = functions(&answer, "recursion");
+    assert!(names.len() > 61 && names.iter().all(|name| name == "?"), "{names:?}");
+}
