@@ -21,7 +21,7 @@ use effigy_process::{
 };
 
 pub use live::{CopyError, Frozen, Moment, Precopy};
-pub use pages::PageCopies;
+pub use pages::{PageCopies, PageRoom};
 pub(crate) use prelude::Mark;
 pub use prelude::{Prelude, PreludeOptions};
 pub use stacks::StackCopies;

@@ -2,14 +2,31 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Instant;
 
 use effigy_process::{Address, Memory, NotRead};
 
-/// Pages that are copied at once: what belongs together mostly lies together.
-const AT_ONCE: u64 = 4;
-/// Most pages that are kept: 32 MiB of 4 KiB each.
-const MOST: usize = 8192;
+/// Pages that are copied at once: what belongs together mostly lies together, and a call of the kernel costs as much as
+/// some ten pages do.
+const AT_ONCE: usize = 16;
+/// Most bytes that are kept.
+const MOST: usize = 32 << 20;
+/// Bytes of those that are had from the kernel at the beginning, so that this takes no time later.
+const READY: usize = 8 << 20;
+
+/// Where [`PageCopies`] puts what it copies. Made before a process is stopped, it saves the time that this takes.
+#[derive(Debug)]
+pub struct PageRoom(Vec<u8>);
+
+impl Default for PageRoom {
+    fn default() -> Self {
+        // The kernel gives a page when something is written to it, which has to be something else than what is there.
+        let mut bytes = vec![0; MOST];
+        bytes[..READY].fill(1);
+        Self(bytes)
+    }
+}
 
 /// Memory that is read a page at a time, each page once, until an instant.
 ///
@@ -23,18 +40,22 @@ pub struct PageCopies<'a, M: ?Sized> {
     kept: RefCell<Kept>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
-    /// By the address of their first byte.
-    pages: HashMap<Address, Box<[u8]>>,
+    room: PageRoom,
+    /// Bytes of the room that are taken.
+    taken: usize,
+    /// Where in the room they lie, by the address of their first byte.
+    pages: HashMap<Address, Range<usize>>,
     is_over: bool,
 }
 
 impl<'a, M: Memory + ?Sized> PageCopies<'a, M> {
     /// Of `memory`, whose pages have `page_size` bytes.
     #[must_use]
-    pub fn new(memory: &'a M, page_size: u64, until: Instant) -> Self {
-        Self { memory, page_size: page_size.max(1), until, kept: RefCell::default() }
+    pub fn new(memory: &'a M, page_size: u64, until: Instant, room: PageRoom) -> Self {
+        let kept = Kept { room, taken: 0, pages: HashMap::new(), is_over: false };
+        Self { memory, page_size: page_size.max(1), until, kept: RefCell::new(kept) }
     }
 
     /// Whether something was refused because the time was over, or because there were too many pages.
@@ -50,22 +71,28 @@ impl<'a, M: Memory + ?Sized> PageCopies<'a, M> {
     }
 
     fn copy(&self, page: Address, kept: &mut Kept) -> Result<(), NotRead> {
-        if kept.pages.len() >= MOST || Instant::now() >= self.until {
+        let size = usize::try_from(self.page_size).unwrap_or(usize::MAX);
+        // A page that was copied before stays as it was.
+        let next = |number: &usize| page.saturating_add(self.page_size.saturating_mul(*number as u64));
+        let count = (1..AT_ONCE).find(|number| kept.pages.contains_key(&next(number))).unwrap_or(AT_ONCE);
+        let begin = kept.taken;
+        let rest = kept.room.0.get_mut(begin..).unwrap_or_default();
+        if rest.len() < size || Instant::now() >= self.until {
             kept.is_over = true;
             return Err(NotRead::Unreadable);
         }
-        let size = usize::try_from(self.page_size).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; usize::try_from(self.page_size.saturating_mul(AT_ONCE)).unwrap_or(size)];
-        let count = self.memory.read(page, &mut bytes)?.min(bytes.len());
+        let wanted = size.saturating_mul(count.min(rest.len() / size));
+        let read = self.memory.read(page, &mut rest[..wanted])?.min(wanted);
         // Reading may have taken that long.
         if Instant::now() >= self.until {
             kept.is_over = true;
             return Err(NotRead::Unreadable);
         }
-        for (number, piece) in (0..).zip(bytes[..count].chunks(size)) {
-            let at = page.saturating_add(self.page_size * number);
-            kept.pages.entry(at).or_insert_with(|| piece.into());
+        for number in 0..read.div_ceil(size) {
+            let piece = number * size..read.min((number + 1) * size);
+            kept.pages.insert(next(&number), begin + piece.start..begin + piece.end);
         }
+        kept.taken = begin + read;
         Ok(())
     }
 }
@@ -78,7 +105,8 @@ impl<M: Memory + ?Sized> Memory for PageCopies<'_, M> {
             self.copy(page, &mut kept)?;
         }
         let from = usize::try_from(address.0 - page.0).unwrap_or(usize::MAX);
-        let rest = kept.pages.get(&page).and_then(|bytes| bytes.get(from..)).filter(|rest| !rest.is_empty());
+        let bytes = kept.pages.get(&page).and_then(|place| kept.room.0.get(place.clone()));
+        let rest = bytes.and_then(|bytes| bytes.get(from..)).filter(|rest| !rest.is_empty());
         let rest = rest.ok_or(NotRead::Unreadable)?;
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
@@ -117,7 +145,7 @@ mod tests {
     #[test]
     fn a_page_stays_as_it_was_first() {
         let memory = Changing(Cell::new(0));
-        let pages = PageCopies::new(&memory, 0x1000, soon());
+        let pages = PageCopies::new(&memory, 0x1000, soon(), PageRoom::default());
         let mut bytes = [0; 0x1800];
         pages.read_exact(Address(0x1800), &mut bytes).unwrap();
         assert_eq!(bytes, [1; 0x1800], "what belongs together is of one read");
@@ -130,9 +158,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_copied_before_is_not_copied_again() {
+        let memory = Changing(Cell::new(0));
+        let pages = PageCopies::new(&memory, 0x1000, soon(), PageRoom::default());
+        let first = |at: u64| {
+            let mut byte = [0];
+            pages.read(Address(at), &mut byte).map(|_| byte[0])
+        };
+        assert_eq!((first(0x3000), first(0x1000), first(0x2000), first(0x3fff)), (Ok(1), Ok(2), Ok(2), Ok(1)));
+        assert_eq!(pages.count(), 3);
+    }
+
+    #[test]
     fn what_comes_too_late_is_refused() {
         let memory = Changing(Cell::new(0));
-        let pages = PageCopies::new(&memory, 0x1000, Instant::now());
+        let pages = PageCopies::new(&memory, 0x1000, Instant::now(), PageRoom::default());
         assert_eq!(pages.read(Address(0x1000), &mut [0]), Err(NotRead::Unreadable));
         assert!(pages.is_over());
     }

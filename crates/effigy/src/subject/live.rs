@@ -7,7 +7,7 @@ use effigy_live::snapshot::{LiveSnapshot, LiveView, Prelude, PreludeOptions, Sta
 use effigy_live::stop::{StopLimits, Stopped, Tracer};
 use effigy_process::ProcessId;
 
-use super::python::{Interpreter, PythonAnswer, Reading};
+use super::python::{Interpreter, Prepared, PythonAnswer, Reading};
 use super::{Look, Refused, find_bytes};
 use crate::capture::Failure;
 use crate::exit::Exit;
@@ -61,7 +61,7 @@ fn look_at(pid: ProcessId, look: Look, interpreter: Option<Interpreter>) -> Resu
     }
     let copied = (look == Look::Stacks).then_some(&prelude);
     let python = match interpreter.clone() {
-        Some(interpreter) => Some((interpreter, LiveView::of_prelude(&prelude)?)),
+        Some(interpreter) => Some(interpreter.prepare(LiveView::of_prelude(&prelude)?)),
         None => None,
     };
     let still = stop(pid, copied, python)?;
@@ -86,7 +86,7 @@ struct Still {
 /// Stops a process, reads its registers and, where `prelude` is given, copies its stacks, and lets it go before anything
 /// else is done: nothing that could take long, or never end, is between. A signal that ends effigy meanwhile lets it go as
 /// well, see [`effigy_live::stop`].
-fn stop(pid: ProcessId, prelude: Option<&Prelude>, python: Option<(Interpreter, LiveView)>) -> Result<Still, Failure> {
+fn stop(pid: ProcessId, prelude: Option<&Prelude>, python: Option<Prepared>) -> Result<Still, Failure> {
     let _no_job_control = NoJobControl::hold();
     let mut tracer = Tracer::start(pid)?;
     tracer.stop(StopLimits::default(), None)?;
@@ -96,7 +96,7 @@ fn stop(pid: ProcessId, prelude: Option<&Prelude>, python: Option<(Interpreter, 
         }
     };
     let until = Instant::now() + COPYING;
-    let reading = python.map(|(interpreter, view)| interpreter.begin(view, until));
+    let reading = python.map(|python| python.begin(until));
     let stacks = prelude.map(|prelude| StackCopies::take(prelude, &stopped, COPYING)).unwrap_or_default();
     let python = reading.map(Reading::wait);
     let pause = tracer.resume()?;

@@ -1,10 +1,10 @@
 //! Stacks of Python: those of a running process are read while it stands still, as frames are gone as soon as it goes on.
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Instant;
 
-use effigy_live::snapshot::{LiveView, PageCopies};
+use effigy_live::snapshot::{LiveView, PageCopies, PageRoom};
 use effigy_process::{Address, Architecture, Memory, Module, Process};
 use effigy_symbols::python::{self, PythonStacks, Version};
 
@@ -32,12 +32,18 @@ impl Interpreter {
         python::threads(memory, self.architecture, self.runtime, version).map_err(|error| print::chain(&error))
     }
 
-    /// Begins to read the stacks of a process that stands still, at most until an instant.
-    pub(super) fn begin(self, view: LiveView, until: Instant) -> Reading {
+    /// Makes ready to read the stacks of a process, as long as it runs: what takes time is done when this returns.
+    pub(super) fn prepare(self, view: LiveView) -> Prepared {
+        let (begin, begun) = channel::<Instant>();
         let (sender, answer) = channel();
+        let (say, ready) = channel();
         // A page may have to come from where it never comes: the process must not wait for that.
         let reading = thread::Builder::new().name("python".into()).spawn(move || {
-            let pages = PageCopies::new(&view, view.process().system.page_size, until);
+            let room = PageRoom::default();
+            let _ = say.send(());
+            // Where the process could not be stopped there is nothing to read.
+            let Ok(until) = begun.recv() else { return };
+            let pages = PageCopies::new(&view, view.process().system.page_size, until, room);
             let mut stacks = self.stacks(&pages);
             if pages.is_over() {
                 stacks = too_late(stacks);
@@ -45,13 +51,30 @@ impl Interpreter {
             // Nobody waits for what comes too late.
             let _ = sender.send(stacks);
         });
-        Reading { answer: reading.is_ok().then_some(answer), until }
+        // It ends at once where the thread could not be started.
+        let _ = ready.recv();
+        Prepared { begin, answer: reading.is_ok().then_some(answer) }
     }
 
     /// Whether a process still has what was found: it may have begun another program since.
     pub(super) fn is_of(&self, process: &Process) -> bool {
         let same = |module: &Module| module.range == self.module.range && module.path == self.module.path;
         process.modules.iter().any(same)
+    }
+}
+
+/// A reading that can begin.
+pub(super) struct Prepared {
+    begin: Sender<Instant>,
+    answer: Option<Receiver<PythonAnswer>>,
+}
+
+impl Prepared {
+    /// Begins to read, from a process that stands still, at most until an instant.
+    pub(super) fn begin(self, until: Instant) -> Reading {
+        // Where the thread could not be started there will be no answer either.
+        let _ = self.begin.send(until);
+        Reading { answer: self.answer, until }
     }
 }
 
