@@ -136,7 +136,7 @@ impl Start {
 fn minidump(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, OpenError> {
     let dump = Dump::open(source.clone())?;
     let memory = dump_memory(&dump, &mut warnings);
-    let mut process = dump.process(&memory, &mut warnings);
+    let mut process = dump.process(&memory.buffered(), &mut warnings);
     let parts = dump.parts(&mut warnings);
     let attached = or_warn(dump.attachments(), &mut warnings);
     let attachments = attached.map(|text| facts::attachments(&text)).transpose();
@@ -210,7 +210,7 @@ fn pair(
     })?;
     let pair = Pair::new(&opened)?;
     let memory = pair.memory()?;
-    let mut process = pair.process(&memory, &mut warnings);
+    let mut process = pair.process(&memory.buffered(), &mut warnings);
     let attached = or_warn(pair.default_dump().attachments(), &mut warnings);
     let attachments = attached.map(|text| facts::attachments(&text)).transpose();
     Ok(OpenedDump {
