@@ -28,7 +28,7 @@ impl Surroundings for Beside {
     }
 
     fn scratch(&mut self) -> io::Result<File> {
-        let file = tempfile()?;
+        let file = temporary_file()?;
         Ok(file)
     }
 
@@ -38,7 +38,8 @@ impl Surroundings for Beside {
     }
 }
 
-fn tempfile() -> io::Result<File> {
+/// A file without a name.
+pub fn temporary_file() -> io::Result<File> {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = format!("effigy-fuzz-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));

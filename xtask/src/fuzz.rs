@@ -29,8 +29,8 @@ pub(crate) struct FuzzArgs {
 }
 
 /// All targets: those of `fuzz/Cargo.toml`.
-pub(crate) const TARGETS: [&str; 7] =
-    ["minidump", "elf_core", "compressed", "reflection", "unwind", "dwarf", "symbol_files"];
+pub(crate) const TARGETS: [&str; 8] =
+    ["minidump", "elf_core", "compressed", "reflection", "unwind", "dwarf", "symbol_files", "pdb"];
 
 /// Programs that run at the same time, at most: each may take so much memory as [`MOST_MEMORY`] says, and one that has no
 /// processor for itself takes longer than it may without being at fault.

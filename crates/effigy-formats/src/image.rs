@@ -16,6 +16,8 @@ const STRING_TABLE: u64 = 5;
 const SONAME: u64 = 14;
 /// Most program headers of an image. They have a dozen.
 const MOST_HEADERS: usize = 256;
+/// Most `PT_NOTE`s of an image that are looked at. They have three at the most.
+const MOST_NOTES: usize = 8;
 /// Bytes of a note's header.
 const NOTE_HEADER: usize = 12;
 /// Most bytes of notes, and of a dynamic section, that are read. Images have a few hundred.
@@ -78,7 +80,7 @@ impl Loader<'_> {
     }
 
     fn build_id(&self, bias: u64) -> Option<BuildId> {
-        self.headers.iter().filter(|header| header.kind == NOTE).find_map(|header| {
+        self.headers.iter().filter(|header| header.kind == NOTE).take(MOST_NOTES).find_map(|header| {
             let bytes = self.contents(header, bias)?;
             // Notes of one segment should all be aligned as it is; vdsos have one that says 8 and holds notes of 4.
             [4, 8].into_iter().find_map(|align| find_build_id(self.shape.cursor(&bytes), align))

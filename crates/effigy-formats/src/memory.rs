@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use effigy_process::{Address, AddressRange, CapturedMemory, CapturedRange, Memory, NotRead};
 
-use crate::source::SharedSource;
+use crate::source::{Buffered, SharedSource};
 
 /// The memory that a dump holds, and what is known of the rest.
 #[derive(Clone, Debug, Default)]
@@ -107,6 +107,13 @@ impl MemoryMap {
     #[must_use]
     pub fn mapped(&self) -> Option<&[AddressRange]> {
         self.mapped.as_deref()
+    }
+
+    /// The same memory for those who look at a few bytes in many places.
+    #[must_use]
+    pub(crate) fn buffered(&self) -> Self {
+        let buffered = |source: &SharedSource| -> SharedSource { Arc::new(Buffered::new(Arc::clone(source))) };
+        Self { sources: self.sources.iter().map(buffered).collect(), ..self.clone() }
     }
 
     /// The same memory, of which it is known better where something is mapped: `mapped`, in any order.

@@ -136,14 +136,14 @@ impl Start {
 fn minidump(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, OpenError> {
     let dump = Dump::open(source.clone())?;
     let memory = dump_memory(&dump, &mut warnings);
-    let process = dump.process(&memory, &mut warnings);
+    let mut process = dump.process(&memory.buffered(), &mut warnings);
     let parts = dump.parts(&mut warnings);
     let attached = or_warn(dump.attachments(), &mut warnings);
     let attachments = attached.map(|text| facts::attachments(&text)).transpose();
     Ok(OpenedDump {
         kind: DumpKind::Minidump,
         compression: None,
-        coverage: Coverage::said(dump.is_full()),
+        coverage: Coverage::said(dump.is_full(), &mut process),
         minidump_type: dump.minidump_type(),
         header: dump.header_fields(),
         memory: explained(memory, &process, &mut warnings),
@@ -171,14 +171,14 @@ fn core(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, 
         let text = format!("the core ends before {} of its program headers", core.headers_cut());
         warnings.push(Warning::at(size, text));
     }
-    let read = core.process(&mut warnings);
+    let mut read = core.process(&mut warnings);
     Ok(OpenedDump {
         kind: DumpKind::ElfCore,
         compression: None,
         // A core of effigy says so itself: pages that were never touched are in none.
         coverage: match read.minidump_type {
             0 => read.coverage,
-            said => Coverage::said(said & FULL != 0),
+            said => Coverage::said(said & FULL != 0, &mut read.process),
         },
         minidump_type: read.minidump_type,
         header: core.header_fields(),
@@ -210,13 +210,13 @@ fn pair(
     })?;
     let pair = Pair::new(&opened)?;
     let memory = pair.memory()?;
-    let process = pair.process(&memory, &mut warnings);
+    let mut process = pair.process(&memory.buffered(), &mut warnings);
     let attached = or_warn(pair.default_dump().attachments(), &mut warnings);
     let attachments = attached.map(|text| facts::attachments(&text)).transpose();
     Ok(OpenedDump {
         kind: DumpKind::ReflectionPair,
         compression: None,
-        coverage: Coverage::said(pair.memory_dump().is_full()),
+        coverage: Coverage::said(pair.memory_dump().is_full(), &mut process),
         minidump_type: pair.minidump_type(),
         header: pair.default_dump().header_fields(),
         memory: explained(memory, &process, &mut warnings),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use bstr::BString;
-use effigy_process::Process;
+use effigy_process::{Gap, GapReason, GapSubject, Process};
 
 use crate::elf_core::read::CoreError;
 use crate::source::SharedSource;
@@ -57,10 +57,26 @@ pub enum Coverage {
     Partial(String),
 }
 
+/// The gap of a dump that was made of one of which it is not known whether it has all, or is known that it has not.
+const UNLISTED: &str = "memory that was not listed";
+const CUT_OFF: &str = "memory that was cut off";
+
 impl Coverage {
-    /// What a dump says of itself.
-    pub(crate) fn said(full: bool) -> Self {
-        if full { Self::Full } else { Self::Partial("the dump says so itself".into()) }
+    /// What a dump says of itself. One that was made of another has what was known of that among its gaps, from which it is
+    /// taken.
+    pub(crate) fn said(full: bool, process: &mut Process) -> Self {
+        let mut take = |fact: &str| {
+            let is_it = |gap: &Gap| matches!(&gap.subject, GapSubject::Fact(name) if name == fact);
+            let place = process.gaps.iter().position(is_it);
+            place.map(|place| process.gaps.remove(place).detail)
+        };
+        let (unlisted, cut_off) = (take(UNLISTED), take(CUT_OFF));
+        match (full, cut_off, unlisted) {
+            (_, Some(why), _) => Self::Partial(why),
+            (false, ..) => Self::Partial("the dump says so itself".into()),
+            (true, _, Some(why)) => Self::Listed(why),
+            (true, ..) => Self::Full,
+        }
     }
 
     /// Whether it holds all; `None` where that is not known.
@@ -101,6 +117,27 @@ pub struct PairFile {
 }
 
 impl OpenedDump {
+    /// How much of the process's memory it holds: a file that was cut short does not hold what it was meant to.
+    #[must_use]
+    pub fn held(&self) -> Cow<'_, Coverage> {
+        match self.memory.missing() {
+            0 => Cow::Borrowed(&self.coverage),
+            _ => Cow::Owned(Coverage::Partial("the file is truncated".into())),
+        }
+    }
+
+    /// What a dump that is made of this one is to have among its gaps, if its header says that it holds all.
+    #[must_use]
+    pub fn gap(&self) -> Option<Gap> {
+        let held = self.held();
+        let (fact, reason) = match *held {
+            Coverage::Listed(_) => (UNLISTED, GapReason::NotInDump),
+            Coverage::Partial(_) => (CUT_OFF, GapReason::Damaged),
+            Coverage::Full | Coverage::Unknown(_) => return None,
+        };
+        Some(Gap { subject: GapSubject::Fact(fact.into()), reason, detail: held.why().to_owned() })
+    }
+
     /// What a part of this dump says, field by field. Those of a core's notes are read from the file.
     ///
     /// # Errors

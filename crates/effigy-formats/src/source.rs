@@ -3,6 +3,7 @@
 //! Files are read with `pread`, not mapped: one that shrinks while it is read would end effigy with SIGBUS, and what is
 //! inside a container has no mapping.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -23,6 +24,17 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When they cannot be read.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Bytes that must be unpacked before the `length` bytes at `offset` can be read; 0 where they lie as they are.
+    fn to_unpack(&self, offset: u64, length: u64) -> u64 {
+        let _ = (offset, length);
+        0
+    }
+
+    /// Length of what the bytes are stored in, which is less where that is compressed.
+    fn stored_size(&self) -> u64 {
+        self.size()
+    }
 
     /// Fills the whole of `buffer`.
     ///
@@ -74,6 +86,14 @@ impl<S: Source + ?Sized> Source for &S {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         (**self).read_at(offset, buffer)
     }
+
+    fn to_unpack(&self, offset: u64, length: u64) -> u64 {
+        (**self).to_unpack(offset, length)
+    }
+
+    fn stored_size(&self) -> u64 {
+        (**self).stored_size()
+    }
 }
 
 impl<S: Source + ?Sized> Source for Arc<S> {
@@ -83,6 +103,14 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         (**self).read_at(offset, buffer)
+    }
+
+    fn to_unpack(&self, offset: u64, length: u64) -> u64 {
+        (**self).to_unpack(offset, length)
+    }
+
+    fn stored_size(&self) -> u64 {
+        (**self).stored_size()
     }
 }
 
@@ -133,30 +161,76 @@ impl<S: Source> Source for SeekableReader<S> {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         SeekableReader::read_at(self, offset, buffer).map_err(io::Error::other)
     }
+
+    fn to_unpack(&self, offset: u64, length: u64) -> u64 {
+        SeekableReader::to_unpack(self, offset, length)
+    }
+
+    fn stored_size(&self) -> u64 {
+        SeekableReader::stored_size(self)
+    }
 }
 
 /// Bytes of one window of [`Buffered`].
 const WINDOW: usize = 64 << 10;
-/// Windows that are kept: a table, the strings that it leads to, and what these lead to are read in turn.
-const WINDOWS: usize = 4;
+/// Windows that are kept: 16 MiB. Entries of a table may lead all over a file, and each look at it costs a system call.
+const WINDOWS: usize = 256;
+/// Most bytes that are unpacked for the structure of a dump: a container of a few MB may have frames of many, and a table
+/// of which each entry leads to another frame. Sound dumps take less than a frame for each module.
+const MOST_UNPACKED: u64 = 4 << 30;
 
-/// A source whose small reads are answered from a few windows. Tables of dumps are read field by field, and each read of
+/// A source whose small reads are answered from windows. Tables of dumps are read field by field, and each read of
 /// a file is a system call.
 #[derive(Debug)]
 pub(crate) struct Buffered {
     inner: SharedSource,
-    /// The one used last comes first.
-    windows: Mutex<Vec<(u64, Vec<u8>)>>,
+    windows: Mutex<Windows>,
+}
+
+#[derive(Debug)]
+struct Windows {
+    /// By number.
+    held: HashMap<u64, Vec<u8>>,
+    /// Bytes that may still be unpacked.
+    allowance: u64,
 }
 
 impl Buffered {
     pub(crate) fn new(inner: SharedSource) -> Self {
-        Self { inner, windows: Mutex::default() }
+        Self { inner, windows: Mutex::new(Windows { held: HashMap::new(), allowance: MOST_UNPACKED }) }
     }
 
     /// The source itself, for what is too large for windows.
     pub(crate) fn inner(&self) -> &SharedSource {
         &self.inner
+    }
+}
+
+impl Windows {
+    /// Accounts for a read.
+    fn spend(&mut self, inner: &SharedSource, offset: u64, length: u64) -> io::Result<()> {
+        let left = self.allowance.checked_sub(inner.to_unpack(offset, length));
+        self.allowance = left.ok_or_else(|| {
+            io::Error::other("the compressed file leads to and fro: too much would have to be unpacked again and again")
+        })?;
+        Ok(())
+    }
+
+    /// Reads the window of a number, if it is not held. Whether that is possible: something else in it may be damaged.
+    fn hold(&mut self, inner: &SharedSource, number: u64) -> io::Result<bool> {
+        if self.held.contains_key(&number) {
+            return Ok(true);
+        }
+        let start = number * WINDOW as u64;
+        self.spend(inner, start, WINDOW as u64)?;
+        let mut bytes = vec![0; WINDOW];
+        let Ok(count) = inner.read_at(start, &mut bytes) else { return Ok(false) };
+        bytes.truncate(count);
+        if self.held.len() >= WINDOWS {
+            self.held.clear();
+        }
+        self.held.insert(number, bytes);
+        Ok(true)
     }
 }
 
@@ -166,30 +240,30 @@ impl Source for Buffered {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         if buffer.len() > WINDOW / 4 {
+            windows.spend(&self.inner, offset, buffer.len() as u64)?;
+            drop(windows);
             return self.inner.read_at(offset, buffer);
         }
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let holds = |(start, bytes): &(u64, Vec<u8>)| {
-            offset.checked_sub(*start).is_some_and(|skip| skip + buffer.len() as u64 <= bytes.len() as u64)
-        };
-        let place = windows.iter().position(holds);
-        let window = match place {
-            Some(place) => windows.remove(place),
-            None => {
-                windows.truncate(WINDOWS - 1);
-                let mut bytes = vec![0; WINDOW];
-                let count = self.inner.read_at(offset, &mut bytes)?;
-                bytes.truncate(count);
-                (offset, bytes)
+        let mut done = 0;
+        while done < buffer.len() {
+            let at = offset.saturating_add(done as u64);
+            let (number, skip) = (at / WINDOW as u64, at % WINDOW as u64);
+            if !windows.hold(&self.inner, number)? {
+                drop(windows);
+                return self.inner.read_at(offset, buffer);
             }
-        };
-        let skip = usize::try_from(offset - window.0).unwrap_or(usize::MAX);
-        let from = window.1.get(skip..).unwrap_or_default();
-        let count = from.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&from[..count]);
-        windows.insert(0, window);
-        Ok(count)
+            let window = windows.held.get(&number).map_or(&[][..], Vec::as_slice);
+            let from = usize::try_from(skip).ok().and_then(|skip| window.get(skip..)).unwrap_or_default();
+            let count = from.len().min(buffer.len() - done);
+            if count == 0 {
+                break;
+            }
+            buffer[done..done + count].copy_from_slice(&from[..count]);
+            done += count;
+        }
+        Ok(done)
     }
 }
 
@@ -214,6 +288,36 @@ mod tests {
                 prop_assert_eq!(&buffer[..count], &from[..from.len().min(length)]);
             }
         }
+    }
+
+    /// Zeros, each MiB of which has to be unpacked with a GiB of others.
+    struct Packed;
+
+    impl Source for Packed {
+        fn size(&self) -> u64 {
+            1 << 30
+        }
+
+        fn read_at(&self, _offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+            buffer.fill(0);
+            Ok(buffer.len())
+        }
+
+        fn to_unpack(&self, _offset: u64, _length: u64) -> u64 {
+            1 << 30
+        }
+    }
+
+    #[test]
+    fn the_structure_of_a_dump_is_not_worth_any_unpacking() {
+        let buffered = Buffered::new(Arc::new(Packed));
+        for place in 0..4 {
+            assert_eq!(buffered.read_at(place << 20, &mut [1; 8]).unwrap(), 8);
+        }
+        // What is held costs nothing.
+        assert!(buffered.read_at(3 << 20, &mut [1; 8]).is_ok());
+        assert!(buffered.read_at(4 << 20, &mut [1; 8]).unwrap_err().to_string().contains("unpacked again"));
+        assert!(buffered.read_at(0, &mut vec![1; 1 << 20]).is_err());
     }
 
     #[test]

@@ -21,6 +21,13 @@ const XZ_MEMORY: u32 = 132 << 10;
 /// Bytes that are unpacked at a time. Those that are all zero become a hole of the scratch file.
 const CHUNK: usize = 64 << 10;
 
+/// What unpacking may cost, in bytes that are written: so many, and so many times the file's length. Real dumps are packed to
+/// a tenth or a hundredth, but for their zeros, which cost less.
+const LEAST_COST: u64 = 1 << 30;
+const COST_TIMES: u64 = 100;
+/// Zeros that cost as much as one byte that is written.
+const ZEROS: u64 = 8;
+
 /// Why a compressed file cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -93,13 +100,39 @@ pub(crate) fn unpack(
             Box::new(decoder)
         }
     };
-    let file = copy(&mut *reader, file, compression, limit)?;
+    let allowance = LEAST_COST.saturating_add(source.size().saturating_mul(COST_TIMES));
+    let file = copy(&mut *reader, file, compression, &mut Bounds { limit, allowance })?;
     let source = Arc::new(FileSource::new(file).map_err(UnpackError::Scratch)?);
     Ok(Unpacked { source, compression: Some(compression), copied: true })
 }
 
+/// How much may be unpacked.
+struct Bounds {
+    /// Bytes in all.
+    limit: u64,
+    /// What it may cost, see [`LEAST_COST`].
+    allowance: u64,
+}
+
+impl Bounds {
+    /// Accounts for `count` bytes up to `done`; what is too much is an error.
+    fn spend(&mut self, compression: Compression, done: u64, count: u64, zero: bool) -> Result<(), UnpackError> {
+        if done > self.limit {
+            return Err(UnpackError::TooLarge { compression, limit: self.limit });
+        }
+        let left = self.allowance.checked_sub(if zero { count.div_ceil(ZEROS) } else { count });
+        self.allowance = left.ok_or(UnpackError::TooLarge { compression, limit: done - count })?;
+        Ok(())
+    }
+}
+
 /// Copies all of `reader` into `file`.
-fn copy(reader: &mut dyn Read, mut file: File, compression: Compression, limit: u64) -> Result<File, UnpackError> {
+fn copy(
+    reader: &mut dyn Read,
+    mut file: File,
+    compression: Compression,
+    bounds: &mut Bounds,
+) -> Result<File, UnpackError> {
     let mut buffer = vec![0; CHUNK];
     let mut done = 0u64;
     loop {
@@ -110,10 +143,9 @@ fn copy(reader: &mut dyn Read, mut file: File, compression: Compression, limit: 
             return Ok(file);
         }
         done = done.saturating_add(count as u64);
-        if done > limit {
-            return Err(UnpackError::TooLarge { compression, limit });
-        }
-        if buffer[..count].iter().all(|byte| *byte == 0) {
+        let is_zero = buffer[..count].iter().all(|byte| *byte == 0);
+        bounds.spend(compression, done, count as u64, is_zero)?;
+        if is_zero {
             let skip = i64::try_from(count).unwrap_or(i64::MAX);
             file.seek_relative(skip).map_err(UnpackError::Scratch)?;
         } else {
@@ -189,6 +221,20 @@ mod tests {
     fn a_bomb_is_refused() {
         let bomb = gzip(&vec![0; 4 << 20]);
         assert!(matches!(unpacked(bomb, 1 << 20), Err(UnpackError::TooLarge { limit: 0x10_0000, .. })));
+    }
+
+    #[test]
+    fn what_fills_a_disk_costs_more_than_zeros() {
+        let unpacked = |bytes: &[u8], allowance| {
+            let bounds = &mut Bounds { limit: 1 << 30, allowance };
+            copy(&mut &bytes[..], tempfile::tempfile().unwrap(), Compression::Xz, bounds).map(|file| file.metadata())
+        };
+        let (zeros, others) = (vec![0; 8 * CHUNK], vec![1; 8 * CHUNK]);
+        assert_eq!(unpacked(&zeros, CHUNK as u64).unwrap().unwrap().len(), zeros.len() as u64);
+        let outcome = unpacked(&others, CHUNK as u64).unwrap_err();
+        assert!(matches!(outcome, UnpackError::TooLarge { limit: 0x1_0000, .. }), "{outcome}");
+        assert!(unpacked(&zeros, CHUNK as u64 - 1).is_err());
+        assert!(unpacked(&others, 8 * CHUNK as u64).is_ok());
     }
 
     #[test]

@@ -74,11 +74,11 @@ pub(crate) struct Source<'a> {
     /// How the file is compressed.
     #[serde(skip_serializing_if = "Option::is_none")]
     compression: Option<&'static str>,
-    /// Whether it is meant to hold all memory.
+    /// Whether it holds all that the process had written.
     /// `None` where the dump does not tell.
     full: Option<bool>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    full_reason: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    full_reason: String,
     /// How long the process stood still, in microseconds, where it was stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pause_us: Option<u128>,
@@ -241,8 +241,8 @@ impl Subject {
             path: dump.map(|_| self.name.to_string_lossy()),
             pid: self.process().identity.pid.map(|pid| pid.0),
             compression: dump.and_then(|dump| dump.compression).map(effigy_formats::Compression::as_str),
-            full: dump.map_or(Some(true), |dump| dump.coverage.is_full()),
-            full_reason: dump.map_or("", |dump| dump.coverage.why()),
+            full: dump.map_or(Some(true), |dump| dump.held().is_full()),
+            full_reason: dump.map_or_else(String::new, |dump| dump.held().why().to_owned()),
             pause_us: pause.map(|pause| pause.as_micros()),
             image_bytes: self.images.as_ref().filter(|images| images.is_used()).map(Images::bytes),
             warnings: dump

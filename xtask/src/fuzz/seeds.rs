@@ -63,6 +63,7 @@ impl<'a> Material<'a> {
                 let objects = self.objects.plain()?.into_iter().chain(self.objects.with_debug()?).collect();
                 symbols::names(self.whole(Found::is_image)?, &self.symbol_files()?, objects)
             }
+            "pdb" => self.whole(|file| file.start.starts_with(b"Microsoft C/C++ MSF 7.00"))?,
             _ => Vec::new(),
         };
         for (index, seed) in seeds.iter().enumerate() {

@@ -20,7 +20,7 @@ use effigy_process::{CapturedMemory, Gap, Platform, Process, Snapshot};
 
 use self::lost::Loss;
 use self::snapshot::DumpSnapshot;
-use crate::kind::Kind;
+use crate::kind::{Kind, MinidumpType};
 use crate::redact;
 use crate::select::{SelectError, Wish, select};
 use crate::sink::Output;
@@ -233,7 +233,16 @@ impl<'a> Conversion<'a> {
         if self.wanted.format == Format::ElfCore {
             described::for_core(&mut process);
         }
+        if self.says_all() {
+            process.gaps.extend(self.dump.gap());
+        }
         self.move_all(&snapshot, &process, &self.wanted.format, output, progress)
+    }
+
+    /// Whether the new dump's header says that it holds all that the process had written.
+    fn says_all(&self) -> bool {
+        let all = MinidumpType::FULL_MEMORY | MinidumpType::PRIVATE_READ_WRITE;
+        self.minidump_type & all.bits() != 0
     }
 
     /// Whether what a triage dump must not hold is taken out. A triage dump that only changes its format has lost it

@@ -115,6 +115,12 @@ fn cores_come_back_whole_by_way_of_a_minidump() {
         let (back, _) = convert(&minidump, Format::ElfCore, None).unwrap();
         assert_same(&path, &core, &back);
         assert_eq!(core.process.fault, back.process.fault, "{path}");
+        // What is not known of the core is not known of what was made of it, whatever kind its header names.
+        let held = core.held();
+        if held.has_all_listed() || core.memory.missing() > 0 && core.coverage.has_all_listed() {
+            assert_eq!([&*minidump.held(), &*back.held()], [&*held; 2], "{path}");
+        }
+        assert!(minidump.held().is_full() != Some(true) || held.is_full() == Some(true), "{path}");
         let regions =
             |dump: &OpenedDump| dump.process.regions.iter().map(|region| region.maps_line()).collect::<Vec<_>>();
         assert_eq!(regions(&core), regions(&back), "{path}");

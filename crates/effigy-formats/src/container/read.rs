@@ -151,6 +151,21 @@ impl<S: Source> SeekableReader<S> {
         Ok(done)
     }
 
+    /// Length of the container itself in bytes.
+    pub(crate) fn stored_size(&self) -> u64 {
+        self.source.size()
+    }
+
+    /// Bytes of the frames that must be decompressed before `length` bytes of the contents at `offset` can be read.
+    pub(crate) fn to_unpack(&self, offset: u64, length: u64) -> u64 {
+        let first = self.frames.partition_point(|frame| frame.start + u64::from(frame.contents) <= offset);
+        let end = offset.saturating_add(length);
+        let needed = self.frames.iter().enumerate().skip(first).take_while(|(_, frame)| frame.start < end);
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_cached = |number: usize| cache.iter().any(|(cached, _)| *cached == number);
+        needed.filter(|(number, _)| !is_cached(*number)).map(|(_, frame)| u64::from(frame.contents)).sum()
+    }
+
     fn contents_of(&self, number: usize) -> Result<Arc<Vec<u8>>, ContainerError> {
         if let Some(contents) = self.cached(number) {
             return Ok(contents);

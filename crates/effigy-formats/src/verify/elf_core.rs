@@ -1,7 +1,5 @@
 //! A core's own structure.
 
-use effigy_process::Address;
-
 use super::Defects;
 use super::ranges::overlaps;
 use crate::OpenedDump;
@@ -66,6 +64,9 @@ fn one(index: usize, segment: &RawSegment, size: u64, defects: &mut Defects) {
 fn files(dump: &OpenedDump, core: &Core, defects: &mut Defects) -> Result<(), CoreError> {
     let Some((offset, files)) = core.mapped_files()? else { return Ok(()) };
     let segments = core.segments();
+    // effigy's own list of regions has what effigy left out knowingly.
+    let is_own = dump.parts.iter().any(|part| part.owner == "EFFIGY");
+    let is_known = |address| is_own && dump.process.region_at(address).is_some();
     for (index, (range, path)) in files.iter().enumerate() {
         let name = format!("NT_FILE[{index}]");
         if range.is_empty() {
@@ -73,9 +74,7 @@ fn files(dump: &OpenedDump, core: &Core, defects: &mut Defects) -> Result<(), Co
             continue;
         }
         let near = segments.partition_point(|segment| segment.range.end() <= range.start());
-        if segments.get(near).is_none_or(|segment| segment.range.start() >= range.end())
-            && !is_known(dump, range.start())
-        {
+        if segments.get(near).is_none_or(|segment| segment.range.start() >= range.end()) && !is_known(range.start()) {
             defects.odd(offset, name, format!("{path} at {range} has no PT_LOAD"));
         }
     }
@@ -84,9 +83,4 @@ fn files(dump: &OpenedDump, core: &Core, defects: &mut Defects) -> Result<(), Co
         defects.broken(offset, format!("NT_FILE[{two}]"), format!("{} lies over {}", files[two].0, files[one].0));
     });
     Ok(())
-}
-
-/// Whether effigy's own list of regions has the address: it left the segment out knowingly.
-fn is_known(dump: &OpenedDump, address: Address) -> bool {
-    dump.parts.iter().any(|part| part.owner == "EFFIGY") && dump.process.region_at(address).is_some()
 }

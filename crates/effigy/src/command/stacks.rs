@@ -14,6 +14,10 @@ use crate::print::{self, Page};
 use crate::subject::{Refused, Subject, Symbols, missing_of_python};
 use crate::words;
 
+/// Frames of all threads that are held, at most, but for a few of each: a small file may list 200,000 threads, all of them
+/// with the same endless stack.
+const MOST_FRAMES: usize = 16 << 20;
+const FEWEST_FRAMES: usize = 16;
 /// Threads of a group that are named to people; JSON has all.
 const MOST_NAMED: usize = 16;
 
@@ -32,7 +36,7 @@ fn answer(args: &StacksArgs) -> Result<Exit, Refused> {
     };
     let registers: Vec<(ThreadId, Option<&Registers>)> =
         threads.iter().map(|thread| (thread.id, subject.registers_of(thread))).collect();
-    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let limit = frames_each(usize::try_from(args.limit).unwrap_or(usize::MAX), threads.len());
     let walk = Walk { process, memory: subject.memory(), images: &symbols, names: &symbols, limit };
     let mut stacks = stacks::stacks(walk, &registers);
     let python = symbols.python();
@@ -60,6 +64,17 @@ fn answer(args: &StacksArgs) -> Result<Exit, Refused> {
     }
     symbols.save();
     Ok(page.finish())
+}
+
+/// How many frames of each thread are looked for where `limit` are wanted; says so where that is fewer.
+fn frames_each(limit: usize, threads: usize) -> usize {
+    let most = (MOST_FRAMES / threads.max(1)).max(FEWEST_FRAMES);
+    if limit > most {
+        print::note(&format!(
+            "effigy: warning: of {threads} threads only the {most} innermost frames of each are shown"
+        ));
+    }
+    limit.min(most)
 }
 
 /// The thread that is shown first, then the others in their order.

@@ -1,12 +1,12 @@
 //! Mapped files: `NT_FILE`, the regions and the modules that follow from it.
 
 use bstr::{BString, ByteSlice};
-use effigy_process::{Address, AddressRange, Module, Protection, Region};
+use effigy_process::{Address, AddressRange, Memory, Module, Protection, Region};
 
 use super::cursor::Shape;
 use super::process::Mapped;
 use super::{Core, CoreError, Segment};
-use crate::image;
+use crate::{MemoryMap, image};
 
 /// Most places where an image is looked for. The kernel allows 65,530 mappings, and an image has several.
 const MOST_IMAGES: usize = 32_768;
@@ -71,11 +71,14 @@ impl Core {
     pub(super) fn modules(&self, mapped: &[Mapped], auxv: &[(u64, u64)], page: u64) -> Vec<Module> {
         let value = |kind| auxv.iter().find(|(known, _)| *known == kind).map(|(_, value)| Address(*value));
         let headers = value(PROGRAM_HEADERS);
+        // Headers of images are small, and read bit by bit.
+        let memory = self.memory.buffered();
+        let nameless = |base| image::read(&memory, base, page).map(from_image);
         let mut modules: Vec<Module> = if mapped.is_empty() {
             let starts = self.segments.iter().filter(|segment| segment.captured > 0);
-            starts.take(MOST_IMAGES).filter_map(|segment| self.nameless(segment.range.start(), page)).collect()
+            starts.take(MOST_IMAGES).filter_map(|segment| nameless(segment.range.start())).collect()
         } else {
-            self.images(mapped, page)
+            self.images(&memory, mapped, page)
         };
         if let Some(main) = modules.iter_mut().find(|module| headers.is_some_and(|at| module.range.contains(at))) {
             main.is_main = true;
@@ -86,8 +89,9 @@ impl Core {
         if let Some(vdso) = value(VDSO) {
             match modules.iter_mut().find(|module| module.range.start() == vdso) {
                 Some(module) => module.path = "linux-gate.so".into(),
-                None => modules
-                    .extend(self.nameless(vdso, page).map(|module| Module { path: "linux-gate.so".into(), ..module })),
+                None => {
+                    modules.extend(nameless(vdso).map(|module| Module { path: "linux-gate.so".into(), ..module }));
+                }
             }
         }
         modules.sort_by_key(|module| module.range.start());
@@ -96,17 +100,17 @@ impl Core {
 
     /// The modules among mapped files. A file may be mapped as an image more than once (`dlmopen`): where an image's own
     /// headers are in the dump they say where it ends, and a mapping of the file's beginning behind that is another.
-    fn images(&self, mapped: &[Mapped], page: u64) -> Vec<Module> {
+    fn images(&self, memory: &MemoryMap, mapped: &[Mapped], page: u64) -> Vec<Module> {
         let (mut modules, mut tried) = (Vec::new(), 0);
         for mut group in mapped.chunk_by(|one, two| one.path == two.path) {
             while let Some(first) = group.first().filter(|_| tried < MOST_IMAGES) {
                 tried += 1;
-                let image = image::read(&self.memory, first.range.start(), page);
+                let image = image::read(memory, first.range.start(), page);
                 let end = image.as_ref().map_or(Address(u64::MAX), |image| image.range.end());
                 let another = |next: &Mapped| next.offset == 0 && next.range.start() >= end;
                 let count = group.iter().position(another).unwrap_or(group.len()).max(1);
                 let (own, rest) = group.split_at(count);
-                modules.extend(self.module(own, image));
+                modules.extend(self.module(memory, own, image));
                 group = rest;
             }
         }
@@ -114,11 +118,11 @@ impl Core {
     }
 
     /// The module whose mappings these are; `None` for a file that is no program.
-    fn module(&self, group: &[Mapped], image: Option<image::Image>) -> Option<Module> {
+    fn module(&self, memory: &MemoryMap, group: &[Mapped], image: Option<image::Image>) -> Option<Module> {
         let (first, last) = (group.first()?, group.last()?);
         let module = match image {
             Some(image) => from_image(image),
-            None if self.has_contents(first.range.start()) || !self.runs(group) => return None,
+            None if memory.read(first.range.start(), &mut [0]).is_ok() || !self.runs(group) => return None,
             None => Module { range: AddressRange::new(first.range.start(), last.range.end()), ..Module::default() },
         };
         let (path, deleted) = match first.path.strip_suffix(b" (deleted)") {
@@ -126,14 +130,6 @@ impl Core {
             None => (first.path.clone(), false),
         };
         Some(Module { path, deleted, ..module })
-    }
-
-    fn nameless(&self, base: Address, page: u64) -> Option<Module> {
-        image::read(&self.memory, base, page).map(from_image)
-    }
-
-    fn has_contents(&self, address: Address) -> bool {
-        effigy_process::Memory::read(&self.memory, address, &mut [0]).is_ok()
     }
 
     /// Whether one of the mappings may be executed.
@@ -149,7 +145,7 @@ impl Core {
     /// Text up to its zero byte.
     fn text(&self, at: Address) -> Option<BString> {
         let mut bytes = vec![0; 4096];
-        let count = effigy_process::Memory::read(&self.memory, at, &mut bytes).ok()?;
+        let count = self.memory.read(at, &mut bytes).ok()?;
         let end = bytes[..count].find_byte(0)?;
         Some(bytes[..end].into())
     }

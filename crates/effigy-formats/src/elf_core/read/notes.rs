@@ -71,11 +71,14 @@ pub struct Notes<'p> {
     align: u64,
     /// Whether the file has all of the segment at hand.
     whole: bool,
+    /// How long the segments that follow may be, all together. Those that lie over each other would be read as often as
+    /// there are headers for them, which may be a million.
+    left: u64,
 }
 
 impl<'p> Notes<'p> {
     pub(super) fn new(file: &'p Arc<Buffered>, shape: Shape, places: &'p [Place]) -> Self {
-        Self { file, shape, places: places.iter(), at: 0, end: 0, align: 4, whole: true }
+        Self { file, shape, places: places.iter(), at: 0, end: 0, align: 4, whole: true, left: file.size() }
     }
 
     fn stop(&mut self) {
@@ -129,6 +132,14 @@ impl Iterator for Notes<'_> {
             let promised = place.offset.saturating_add(place.size);
             (self.at, self.end) = (place.offset.min(file), promised.min(file));
             (self.align, self.whole) = (place.align, promised <= file);
+            match self.left.checked_sub(self.end - self.at) {
+                Some(left) => self.left = left,
+                None => {
+                    let what = "its segments of notes lie over each other: together they are longer than the file";
+                    self.stop();
+                    return Some(Err(CoreError::Damaged { what }));
+                }
+            }
         }
         let whole = self.whole;
         let outcome = self.take();

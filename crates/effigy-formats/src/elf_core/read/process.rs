@@ -9,7 +9,7 @@ use super::super::layout::{OWNER_CORE, OWNER_EFFIGY, OWNER_LINUX, effigy, note};
 use super::notes::Note;
 use super::threads::Threads;
 use super::{Core, CoreError, coverage, files, info, names};
-use crate::opened::{Coverage, Part, Warning, or_warn};
+use crate::opened::{Coverage, MOST_WARNINGS, Part, Warning, or_warn};
 use crate::{Attachment, facts, working_set};
 
 /// `AT_PAGESZ` of the auxiliary vector.
@@ -18,6 +18,10 @@ const PAGE_SIZE: u64 = 6;
 const VDSO: u64 = 33;
 /// `SIGSTOP`, which debuggers write for a process that nothing had happened to.
 const STOPPED: i32 = 19;
+
+/// Most bytes of notes that are taken, all together. What is in a compressed file may be a thousand times as long as
+/// the file; 100,000 threads have a third of this.
+const LARGEST_NOTES: u64 = 1 << 30;
 
 /// What the notes say, collected in one pass.
 #[derive(Default)]
@@ -28,6 +32,8 @@ pub(super) struct Collected {
     auxv: Vec<u8>,
     files: Option<Vec<u8>>,
     own: Vec<(u32, Vec<u8>)>,
+    /// Bytes of all of them.
+    held: u64,
 }
 
 /// A core, as much as its notes say of it.
@@ -99,7 +105,9 @@ impl Core {
                 owner: note.owner.clone(),
                 fields: Vec::new(),
             });
-            if let Err(error) = collected.add(self, &note) {
+            if let Err(error) = collected.add(self, &note)
+                && warnings.len() < MOST_WARNINGS
+            {
                 warnings.push(Warning::at(note.offset, format!("note {:#x}: {error}", note.kind)));
             }
         }
@@ -128,6 +136,14 @@ impl Collected {
     /// Takes what a note says. Those of qemu's emulator have empty owners.
     fn add(&mut self, core: &Core, note: &Note) -> Result<(), CoreError> {
         let owner: &[u8] = &note.owner;
+        self.held = self.held.saturating_add(note.size);
+        if self.held > LARGEST_NOTES {
+            return Err(CoreError::TooLarge {
+                what: "note after so many others",
+                offset: note.offset,
+                size: note.size,
+            });
+        }
         if owner == OWNER_EFFIGY.as_bytes() {
             if note.kind != note::NOTHING {
                 self.own.push((note.kind, note.description()?));

@@ -45,6 +45,9 @@ use crate::source::SharedSource;
 
 use super::layout::{self, Directory, Header, PLATFORM_WIN32_NT, SystemInfo, flag, stream};
 
+/// Most bytes of a text of the kernel that are read. Maps of 65,530 mappings have a few million, and environments less.
+const LONGEST_TEXT: u64 = 64 << 20;
+
 /// Most exceptions that are read: one a thread, in dumps of lldb.
 const MOST_EXCEPTIONS: usize = 65_536;
 
@@ -228,9 +231,13 @@ impl Dump {
     /// A stream that is text from one of the kernel's files, as it is.
     ///
     /// # Errors
-    /// When the stream does not lie inside the file.
+    /// When the stream does not lie inside the file, or is longer than any such text.
     pub fn kernel_file(&self, kind: u32) -> Result<Option<BString>, ReadError> {
-        Ok(self.stream(kind)?.map(BString::from))
+        let (what, Some(block)) = ("a text of the kernel", self.block(kind)?) else { return Ok(None) };
+        if block.len() > LONGEST_TEXT {
+            return Err(ReadError::TooLarge { what, offset: block.offset(), size: block.len() });
+        }
+        block.bytes(what).map(|text| Some(text.into()))
     }
 
     /// Only the beginning of the stream is looked at: what follows differs between processors and writers.

@@ -4,7 +4,7 @@ use bstr::{BString, ByteSlice};
 use effigy_process::{Address, AddressRange, BuildId, FileVersion, Guid, PdbIdentity, PeIdentity, UnloadedModule};
 use zerocopy::little_endian::U32;
 
-use super::source::Block;
+use super::source::{Block, Budget};
 use super::{Dump, ReadError};
 use crate::minidump::layout::{
     self, CODE_VIEW_ELF, CODE_VIEW_OLD_PDB, CODE_VIEW_PDB, Location, UnloadedModuleHeader, VERSION_SIGNATURE, stream,
@@ -58,7 +58,7 @@ impl Dump {
             time_stamp: raw.time_stamp.get(),
             checksum: raw.checksum.get(),
             version: version(&raw.version),
-            identity: self.module_identity(raw.code_view),
+            identity: self.module_identity(raw.code_view, &mut budget),
         });
         Ok(modules.collect())
     }
@@ -90,9 +90,10 @@ impl Dump {
         Ok(modules.collect())
     }
 
-    fn module_identity(&self, location: Location) -> Result<Option<ModuleIdentity>, ReadError> {
+    fn module_identity(&self, location: Location, budget: &mut Budget) -> Result<Option<ModuleIdentity>, ReadError> {
         let what = "a module's CodeView record";
         let Some(block) = self.file.at(location, what)? else { return Ok(None) };
+        budget.spend(what, block.offset(), block.len().min(LONGEST_PATH))?;
         match block.record::<U32>(0, what)?.get() {
             CODE_VIEW_ELF => build_id(&block, what),
             CODE_VIEW_PDB => pdb(&block, what).map(Some),

@@ -11,6 +11,8 @@ use crate::opened::{Field, MOST_RECORDS};
 
 /// Bytes of a location descriptor.
 const LOCATION: u64 = 8;
+/// What a text of Crashpad's costs besides its bytes: millions of lists may lead to the same empty one.
+const ANNOTATION: u64 = 64;
 
 type Record = Vec<Field>;
 
@@ -152,7 +154,7 @@ impl Dump {
     fn utf8(&self, rva: u32, budget: &mut Budget) -> Result<String, ReadError> {
         let at = u64::from(rva);
         let size = u64::from(self.file.record::<U32>(at, "an annotation's length")?.get());
-        budget.spend("an annotation", at, size)?;
+        budget.spend("an annotation", at, size.saturating_add(ANNOTATION))?;
         let bytes = self.file.part(at + 4, size, "an annotation")?.bytes("an annotation")?;
         Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned())
     }

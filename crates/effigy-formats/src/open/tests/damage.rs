@@ -71,3 +71,62 @@ fn entries_that_all_lead_to_one_place_cost_no_more_than_the_file() {
         survive(bytes);
     }
 }
+
+/// The beginning of a core whose program headers stand behind one section header, which counts them.
+fn core_of(headers: &[[u64; 7]]) -> Vec<u8> {
+    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+    bytes.resize(16, 0);
+    [4u16, 62].iter().for_each(|half| bytes.extend(half.to_le_bytes()));
+    bytes.extend(1u32.to_le_bytes());
+    [0u64, 128, 64].iter().for_each(|word| bytes.extend(word.to_le_bytes()));
+    bytes.extend(0u32.to_le_bytes());
+    [64u16, 56, 0xffff, 64, 1, 0].iter().for_each(|half| bytes.extend(half.to_le_bytes()));
+    bytes.resize(64 + 44, 0);
+    bytes.extend(u32::try_from(headers.len()).unwrap().to_le_bytes());
+    bytes.resize(128, 0);
+    headers.iter().flatten().for_each(|word| bytes.extend(word.to_le_bytes()));
+    bytes
+}
+
+fn note(owner: &[u8; 8], kind: u32, contents: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    [8, u32::try_from(contents.len()).unwrap(), kind].iter().for_each(|half| bytes.extend(half.to_le_bytes()));
+    bytes.extend_from_slice(owner);
+    bytes.extend_from_slice(contents);
+    bytes
+}
+
+/// A million headers may name one large note, which would be read, and kept, a million times.
+#[test]
+fn segments_of_notes_that_lie_over_each_other_cost_no_more_than_the_file() {
+    for (owner, kind) in [(b"EFFIGY\0\0", 0x4546_4601), (b"CORE\0\0\0\0", 0x202)] {
+        let (count, note) = (20_000, note(owner, kind, &vec![b'x'; 1 << 20]));
+        let place = 128 + 56 * count as u64;
+        let mut bytes = core_of(&vec![[4, place, 0, 0, note.len() as u64, 0, 4]; count]);
+        bytes.extend(note);
+        let opened = opened(bytes).unwrap();
+        assert!(opened.parts.len() <= 3, "{}", opened.parts.len());
+        let told = opened.warnings.iter().any(|warning| warning.text.contains("lie over each other"));
+        assert!(told, "{:?}", opened.warnings);
+    }
+}
+
+/// Lists of annotations may lead to lists that lead to lists, all of them to one text without a letter.
+#[test]
+fn annotations_that_lead_to_one_place_cost_no_more_than_the_file() {
+    let entries = 4096u32;
+    // The header, the directory's one entry, and an empty text.
+    let (text, lists) = (44u32, 48u32);
+    let size = 4 + 12 * entries;
+    let (module, modules, stream) = (lists + size, lists + size + 28, lists + 2 * size + 28);
+    let mut bytes = b"MDMP\x93\xa7\0\0".to_vec();
+    let mut push = |words: &[u32]| words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+    push(&[1, 32, 0, 0, 0, 0, 0x4350_0001, 52, stream, 0, entries]);
+    (0..3 * entries).for_each(|_| push(&[text]));
+    push(&[1, size, lists, size, lists, size, lists]);
+    push(&[entries]);
+    (0..entries).for_each(|_| push(&[0, 28, module]));
+    push(&[1, 0, 0, 0, 0, 0, 0, 0, 0, size, lists, size, modules]);
+    let opened = opened(bytes).unwrap();
+    assert!(opened.warnings.iter().any(|warning| warning.text.contains("an annotation")), "{:?}", opened.warnings);
+}

@@ -11,25 +11,21 @@ use crate::print::{self, Page};
 use crate::subject::Subject;
 use crate::words;
 
-/// `MiniDumpWithFullMemory`.
-const FULL_MEMORY: u64 = 2;
-
 /// What kind of dump it is, and how much is in it.
 pub(super) fn kind(subject: &Subject) -> String {
     let Some(dump) = subject.dump() else {
         return "Live process: All of its memory can be read, and changes meanwhile".to_owned();
     };
-    let full = dump.minidump_type & FULL_MEMORY != 0;
     let (name, full_name) = match dump.kind {
         DumpKind::Minidump => ("User Mini Dump File", "User Mini Dump File with Full Memory"),
         DumpKind::ElfCore => ("User ELF Core File", "User ELF Core File with Full Memory"),
         _ => ("User Mini Dump File, reflected", "User Mini Dump File with Full Memory, reflected"),
     };
-    match &dump.coverage {
+    match &*dump.held() {
         Coverage::Full => format!("{full_name}: Only application data is available"),
-        _ if full => format!("{full_name}: Only application data is available"),
-        Coverage::Partial(_) => format!("{name}: Only registers, stack and portions of memory are available"),
+        // One that was made of a core which does not tell is no fuller than that, whatever its header says.
         Coverage::Listed(_) => format!("{name}: All memory that it lists as writable is available"),
+        Coverage::Partial(_) => format!("{name}: Only registers, stack and portions of memory are available"),
         _ => format!("{name}: Whether all memory is available is not known"),
     }
 }

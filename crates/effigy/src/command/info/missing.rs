@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use effigy_dump::sink::size;
-use effigy_formats::{Coverage, DumpKind};
+use effigy_formats::{Coverage, DumpKind, OpenedDump};
 use effigy_process::{Gap, GapReason, GapSubject};
 use serde::Serialize;
 
@@ -99,16 +99,18 @@ pub(super) fn lines(subject: &Subject) -> Vec<String> {
     if let Some((count, bytes)) = not_captured(subject) {
         let regions = words::count(count, "region");
         // Of pages that a process has never touched, and of files, there is often nothing to hold.
-        let usual = if subject.dump().is_some_and(|dump| dump.coverage.has_all_listed()) {
+        let usual = if subject.dump().is_some_and(|dump| dump.held().has_all_listed()) {
             ", such as pages that were never touched"
         } else {
             ""
         };
         lines.push(format!("not in this dump: {} of what is mapped, in {regions}{usual}", size(bytes)));
     }
-    // Other dumps say themselves what they hold.
-    let core = subject.dump().filter(|dump| dump.kind == DumpKind::ElfCore && dump.minidump_type == 0);
-    match core.map(|core| &core.coverage) {
+    // Other dumps say themselves what they hold, but for those that were cut, or made of one that does not say.
+    let says_nothing = |dump: &&OpenedDump| dump.kind == DumpKind::ElfCore && dump.minidump_type == 0;
+    let is_in_doubt =
+        |dump: &&OpenedDump| says_nothing(dump) || dump.held().is_full().is_none() || dump.memory.missing() > 0;
+    match subject.dump().filter(is_in_doubt).map(OpenedDump::held).as_deref() {
         None | Some(Coverage::Full) => {}
         Some(Coverage::Partial(why)) => lines.push(format!("this is not all that the process had written: {why}")),
         Some(other) => {
