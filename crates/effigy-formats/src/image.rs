@@ -16,11 +16,9 @@ const STRING_TABLE: u64 = 5;
 const SONAME: u64 = 14;
 /// Most program headers of an image. They have a dozen.
 const MOST_HEADERS: usize = 256;
-/// Most `PT_NOTE`s of an image that are looked at. They have three at the most.
-const MOST_NOTES: usize = 8;
 /// Bytes of a note's header.
 const NOTE_HEADER: usize = 12;
-/// Most bytes of notes, and of a dynamic section, that are read. Images have a few hundred.
+/// Most bytes of all notes, and of a dynamic section, that are read. Images have a few hundred.
 const LONGEST: u64 = 16 << 10;
 /// Longest build id that we take, in bytes.
 const LONGEST_BUILD_ID: usize = 64;
@@ -70,9 +68,9 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// The contents of the first program header of a kind, as far as the dump holds them.
-    fn contents(&self, header: &ProgramHeader, bias: u64) -> Option<Vec<u8>> {
-        let size = usize::try_from(header.memory_size.min(LONGEST)).ok()?;
+    /// The contents of a program header, as far as the dump holds them, and `most` bytes at the most.
+    fn contents(&self, header: &ProgramHeader, bias: u64, most: u64) -> Option<Vec<u8>> {
+        let size = usize::try_from(header.memory_size.min(most)).ok()?;
         let mut bytes = vec![0; size];
         let count = self.memory.read(Address(bias.wrapping_add(header.address)), &mut bytes).ok()?;
         bytes.truncate(count);
@@ -80,8 +78,10 @@ impl Loader<'_> {
     }
 
     fn build_id(&self, bias: u64) -> Option<BuildId> {
-        self.headers.iter().filter(|header| header.kind == NOTE).take(MOST_NOTES).find_map(|header| {
-            let bytes = self.contents(header, bias)?;
+        let mut left = LONGEST;
+        self.headers.iter().filter(|header| header.kind == NOTE).find_map(|header| {
+            let bytes = self.contents(header, bias, left)?;
+            left -= bytes.len() as u64;
             // Notes of one segment should all be aligned as it is; vdsos have one that says 8 and holds notes of 4.
             [4, 8].into_iter().find_map(|align| find_build_id(self.shape.cursor(&bytes), align))
         })
@@ -89,7 +89,7 @@ impl Loader<'_> {
 
     fn soname(&self, bias: u64) -> Option<BString> {
         let dynamic = self.headers.iter().find(|header| header.kind == DYNAMIC)?;
-        let bytes = self.contents(dynamic, bias)?;
+        let bytes = self.contents(dynamic, bias, LONGEST)?;
         let mut at = self.shape.cursor(&bytes);
         let (mut table, mut name) = (None, None);
         while let (Some(tag), Some(value)) = (at.word(), at.word()) {

@@ -140,6 +140,7 @@ fn a_truncated_dump_warns_and_gives_what_it_has() {
         bytes.truncate(bytes.len() - 0x1800);
         let opened = opened(bytes).unwrap();
         assert!(opened.warnings.iter().any(|warning| warning.text.contains("6144 bytes are missing")), "{format:?}");
+        assert_eq!((opened.coverage.is_full(), opened.held().is_full()), (Some(true), Some(false)));
         assert!(opened.process.thread(ThreadId(101)).is_some());
         let end = Address(sample::stack().end().0 - 1);
         assert_eq!(opened.memory.read(end, &mut [0]), Err(NotRead::NotCaptured));

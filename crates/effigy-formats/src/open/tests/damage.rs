@@ -130,3 +130,26 @@ fn annotations_that_lead_to_one_place_cost_no_more_than_the_file() {
     let opened = opened(bytes).unwrap();
     assert!(opened.warnings.iter().any(|warning| warning.text.contains("an annotation")), "{:?}", opened.warnings);
 }
+
+/// Segments of a core may all have the bytes of one image, which has hundreds of notes segments.
+#[test]
+fn images_with_many_segments_of_notes_cost_no_more_than_others() {
+    let mut image = b"\x7fELF\x02\x01\x01".to_vec();
+    image.resize(16, 0);
+    [3u16, 62].iter().for_each(|half| image.extend(half.to_le_bytes()));
+    image.extend(1u32.to_le_bytes());
+    [0u64, 64, 0].iter().for_each(|word| image.extend(word.to_le_bytes()));
+    image.extend(0u32.to_le_bytes());
+    [64u16, 56, 256, 64, 0, 0].iter().for_each(|half| image.extend(half.to_le_bytes()));
+    let notes = [4, 0x8000, 0x8000, 0, 0x4000, 0x4000, 4];
+    [1, 0, 0, 0, 0x1000, 0x1000, 0].iter().for_each(|word: &u64| image.extend(word.to_le_bytes()));
+    (0..255).flat_map(|_| notes).for_each(|word: u64| image.extend(word.to_le_bytes()));
+    // Notes without owner or contents.
+    image.resize(0x1_0000, 0);
+    let place = 128 + 56 * 200;
+    let mut bytes = core_of(&(1..201).map(|at| [1, place, at << 16, 0, 1 << 16, 1 << 16, 0]).collect::<Vec<_>>());
+    bytes.extend(image);
+    let began = Instant::now();
+    assert_eq!(opened(bytes).unwrap().process.modules.len(), 200);
+    assert!(began.elapsed() < LONGEST, "took {:?}", began.elapsed());
+}
