@@ -71,7 +71,7 @@ pub fn select(snapshot: &dyn Snapshot, wish: &Wish) -> Result<Selected, SelectEr
     let mut left_out = BTreeMap::new();
     if wish.kind == Kind::MiniPlus {
         let sizes = sizes(snapshot, wish, &pages)?;
-        left_out.extend(largest_area(process, &sizes).into_iter().map(|index| (index, GapReason::LargestArea)));
+        left_out.extend(largest_area(process, &sizes, &pages).into_iter().map(|index| (index, GapReason::LargestArea)));
     }
     let mut selected = pass(snapshot, wish, &pages, &left_out)?;
     if let Some(most) = wish.most_bytes
@@ -86,8 +86,7 @@ pub fn select(snapshot: &dyn Snapshot, wish: &Wish) -> Result<Selected, SelectEr
                 break;
             }
             left_out.insert(index, GapReason::SizeLimit);
-            let stays = pages.range(pages_of(&process.regions[index])).count() as u64 * process.system.page_size;
-            over = over.saturating_sub(size.saturating_sub(stays));
+            over = over.saturating_sub(size.saturating_sub(staying(process, index, &pages)));
         }
         selected = pass(snapshot, wish, &pages, &left_out)?;
         if selected.extents.content_bytes() > most {
@@ -111,13 +110,17 @@ fn sizes(snapshot: &dyn Snapshot, wish: &Wish, pages: &BTreeSet<Address>) -> Res
     Ok(sizes)
 }
 
-/// The largest group of same-sized private areas, if it is above the bar. Stacks in use and images' data never count.
-fn largest_area(process: &Process, sizes: &BTreeMap<usize, u64>) -> Vec<usize> {
+/// The largest group of same-sized private areas, if it is above the bar. Stacks in use and images' data never count; an
+/// area that has grown together with a stack does, and the stack stays.
+fn largest_area(process: &Process, sizes: &BTreeMap<usize, u64>, pages: &BTreeSet<Address>) -> Vec<usize> {
     let needed = needed(process);
+    let is_stack = |index: usize, bytes: u64| {
+        needed.contains(&process.regions[index].range.start()) && staying(process, index, pages) >= bytes / 2
+    };
     let mut groups: BTreeMap<u64, (u64, Vec<usize>)> = BTreeMap::new();
     for (&index, &bytes) in sizes {
         let region = &process.regions[index];
-        if region.usage() == RegionUsage::Anonymous && !needed.contains(&region.range.start()) {
+        if region.usage() == RegionUsage::Anonymous && !is_stack(index, bytes) {
             let group = groups.entry(region.range.size()).or_default();
             group.0 += bytes;
             group.1.push(index);
@@ -131,8 +134,10 @@ fn largest_area(process: &Process, sizes: &BTreeMap<usize, u64>) -> Vec<usize> {
         .unwrap_or_default()
 }
 
-fn pages_of(region: &Region) -> std::ops::Range<Address> {
-    region.range.start()..region.range.end()
+/// Bytes of a region that stay when it is left out.
+fn staying(process: &Process, index: usize, pages: &BTreeSet<Address>) -> u64 {
+    let range = process.regions[index].range;
+    pages.range(range.start()..range.end()).count() as u64 * process.system.page_size
 }
 
 /// Regions that may be left out to make a dump smaller, largest first; those with stacks in them last.
@@ -470,6 +475,22 @@ mod tests {
         let selected = select(&snapshot, &wish(Kind::MiniPlus)).unwrap();
         assert_eq!(ranges(&selected), [(0x9_0000_0000, 0x9_0001_0000)]);
         assert_eq!(selected.gaps.iter().filter(|gap| gap.reason == GapReason::LargestArea).count(), 2);
+    }
+
+    /// Neighbouring mappings become one where their protections are the same.
+    #[test]
+    fn a_large_area_with_a_stack_in_it_is_left_out_but_for_the_stack() {
+        let mut snapshot = FakeSnapshot::new();
+        let start = 0x1_0000_0000;
+        snapshot.anonymous(start, start + (600 << 20), &[(start, 600 << 20)]);
+        let stack = AddressRange::sized(Address(start + (500 << 20)), 0x4000);
+        snapshot
+            .process
+            .threads
+            .push(effigy_process::Thread { stack: Some(stack), ..effigy_process::Thread::default() });
+        let selected = select(&snapshot, &wish(Kind::MiniPlus)).unwrap();
+        assert_eq!(ranges(&selected), [(stack.start().0, stack.end().0)]);
+        assert_eq!(selected.gaps[0].reason, GapReason::LargestArea);
     }
 
     #[test]
