@@ -109,6 +109,10 @@ fn unwrap(
             unpacked.source.size()
         )));
     }
+    if let Some(cut) = &unpacked.cut {
+        let reason = std::error::Error::source(cut).map(|source| format!(": {source}")).unwrap_or_default();
+        warnings.push(Warning::new(format!("{cut}{reason}; what comes behind these is not there")));
+    }
     Ok(unpacked)
 }
 

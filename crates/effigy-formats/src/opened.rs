@@ -58,7 +58,7 @@ pub enum Coverage {
 }
 
 /// The gap of a dump that was made of one of which it is not known whether it has all, or is known that it has not.
-const UNLISTED: &str = "memory that was not listed";
+const UNLISTED: &str = "what tells whether this is all memory";
 const CUT_OFF: &str = "memory that was cut off";
 
 impl Coverage {

@@ -64,6 +64,8 @@ pub(crate) struct Unpacked {
     pub(crate) compression: Option<Compression>,
     /// Whether it was unpacked as a whole, into a scratch file.
     pub(crate) copied: bool,
+    /// Why that ended before the file's end: what came out before is worth as much as that of a file that was cut.
+    pub(crate) cut: Option<UnpackError>,
 }
 
 /// Takes the compression off a file, if it has one. `scratch` makes an empty file; `limit` is the most bytes that may
@@ -81,12 +83,12 @@ pub(crate) fn unpack(
         start if start.starts_with(ZSTD) => match SeekableReader::new(Arc::clone(&source)) {
             Ok(reader) => {
                 let compression = Some(Compression::SeekableZstd);
-                return Ok(Unpacked { source: Arc::new(reader), compression, copied: false });
+                return Ok(Unpacked { source: Arc::new(reader), compression, copied: false, cut: None });
             }
             Err(ContainerError::NoSeekTable) => Compression::Zstd,
             Err(error) => return Err(error.into()),
         },
-        _ => return Ok(Unpacked { source, compression: None, copied: false }),
+        _ => return Ok(Unpacked { source, compression: None, copied: false, cut: None }),
     };
     let input = BufReader::with_capacity(1 << 18, Sequential { source: &*source, at: 0 });
     let file = scratch().map_err(UnpackError::Scratch)?;
@@ -101,9 +103,9 @@ pub(crate) fn unpack(
         }
     };
     let allowance = LEAST_COST.saturating_add(source.size().saturating_mul(COST_TIMES));
-    let file = copy(&mut *reader, file, compression, &mut Bounds { limit, allowance })?;
+    let (file, cut) = copy(&mut *reader, file, compression, &mut Bounds { limit, allowance })?;
     let source = Arc::new(FileSource::new(file).map_err(UnpackError::Scratch)?);
-    Ok(Unpacked { source, compression: Some(compression), copied: true })
+    Ok(Unpacked { source, compression: Some(compression), copied: true, cut })
 }
 
 /// How much may be unpacked.
@@ -126,23 +128,19 @@ impl Bounds {
     }
 }
 
-/// Copies all of `reader` into `file`.
+/// Copies all of `reader` into `file`, or as much as can be read, with the reason why that is not all.
 fn copy(
     reader: &mut dyn Read,
     mut file: File,
     compression: Compression,
     bounds: &mut Bounds,
-) -> Result<File, UnpackError> {
+) -> Result<(File, Option<UnpackError>), UnpackError> {
     let mut buffer = vec![0; CHUNK];
     let mut done = 0u64;
     loop {
-        let count = fill(reader, &mut buffer).map_err(|source| UnpackError::Damaged { compression, done, source })?;
-        if count == 0 {
-            // A hole at the end does not make a file longer by itself.
-            file.set_len(done).map_err(UnpackError::Scratch)?;
-            return Ok(file);
-        }
+        let (count, error) = fill(reader, &mut buffer);
         done = done.saturating_add(count as u64);
+        let damaged = error.map(|source| UnpackError::Damaged { compression, done, source });
         let is_zero = buffer[..count].iter().all(|byte| *byte == 0);
         bounds.spend(compression, done, count as u64, is_zero)?;
         if is_zero {
@@ -151,21 +149,30 @@ fn copy(
         } else {
             file.write_all(&buffer[..count]).map_err(UnpackError::Scratch)?;
         }
+        match damaged {
+            Some(error) if done == 0 => return Err(error),
+            None if count > 0 => {}
+            cut => {
+                // A hole at the end does not make a file longer by itself.
+                file.set_len(done).map_err(UnpackError::Scratch)?;
+                return Ok((file, cut));
+            }
+        }
     }
 }
 
-/// Fills the buffer, or as much of it as there is.
-fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Fills the buffer, or as much of it as there is before the end or an error.
+fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> (usize, Option<io::Error>) {
     let mut done = 0;
     while done < buffer.len() {
         match reader.read(&mut buffer[done..]) {
             Ok(0) => break,
             Ok(count) => done += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return (done, Some(error)),
         }
     }
-    Ok(done)
+    (done, None)
 }
 
 /// The bytes of a source one after the other.
@@ -227,7 +234,8 @@ mod tests {
     fn what_fills_a_disk_costs_more_than_zeros() {
         let unpacked = |bytes: &[u8], allowance| {
             let bounds = &mut Bounds { limit: 1 << 30, allowance };
-            copy(&mut &bytes[..], tempfile::tempfile().unwrap(), Compression::Xz, bounds).map(|file| file.metadata())
+            copy(&mut &bytes[..], tempfile::tempfile().unwrap(), Compression::Xz, bounds)
+                .map(|(file, _)| file.metadata())
         };
         let (zeros, others) = (vec![0; 8 * CHUNK], vec![1; 8 * CHUNK]);
         assert_eq!(unpacked(&zeros, CHUNK as u64).unwrap().unwrap().len(), zeros.len() as u64);
@@ -238,10 +246,22 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_with_its_place() {
-        let mut packed = gzip(&contents());
-        packed.truncate(packed.len() / 2);
-        assert!(matches!(unpacked(packed, 1 << 20), Err(UnpackError::Damaged { .. })));
-        assert!(matches!(unpacked(b"\xfd7zXZ\0 nonsense".to_vec(), 9), Err(UnpackError::Damaged { .. })));
+    fn what_comes_before_damage_is_kept() {
+        // Half of it, which is none of the zeros at its end.
+        let mut contents: Vec<u8> =
+            (0..100_000u32).flat_map(|number| number.wrapping_mul(0x9e37_79b1).to_le_bytes()).collect();
+        contents.resize(500_000, 0);
+        for mut packed in [gzip(&contents), zstd::encode_all(&contents[..], 1).unwrap()] {
+            packed.truncate(packed.len() / 2);
+            let unpacked = unpacked(packed, 1 << 20).unwrap();
+            let size = usize::try_from(unpacked.source.size()).unwrap();
+            assert!((CHUNK..400_000).contains(&size), "{size}");
+            let mut bytes = vec![1; size];
+            unpacked.source.read_exact_at(0, &mut bytes).unwrap();
+            assert!(bytes == contents[..size]);
+            assert!(matches!(unpacked.cut, Some(UnpackError::Damaged { done, .. }) if done == size as u64));
+        }
+        let nothing = unpacked(b"\xfd7zXZ\0 nonsense".to_vec(), 9);
+        assert!(matches!(nothing, Err(UnpackError::Damaged { done: 0, .. })));
     }
 }
