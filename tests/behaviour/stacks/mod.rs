@@ -8,6 +8,7 @@ mod interpreters;
 mod java;
 mod known;
 mod live;
+mod nameless;
 mod programs;
 mod python;
 mod tally;

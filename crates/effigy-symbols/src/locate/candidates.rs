@@ -20,11 +20,8 @@ impl<'a> Candidates<'a> {
         Self { paths, module }
     }
 
-    /// Where the image may be, the likeliest first. Without anything by which it could be told, nowhere.
+    /// Where the image may be, the likeliest first.
     pub(super) fn images(&self) -> Vec<PathBuf> {
-        if super::wanted(self.module).is_none() {
-            return Vec::new();
-        }
         let mut paths = Vec::new();
         for folder in self.folders() {
             paths.extend(self.names().map(|name| folder.join(name)));

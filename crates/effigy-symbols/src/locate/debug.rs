@@ -106,7 +106,9 @@ fn of_module(locator: &Locator, module: &Module, image: Option<&Image>) -> Vec<P
         paths.extend(path.parent().filter(|_| is_bundled).and_then(|folder| bundle(folder, module)));
     }
     // An image file of another name, or stripped of its code, may lie in a folder itself.
-    paths.extend(candidates.images());
+    if wanted(module).is_some() {
+        paths.extend(candidates.images());
+    }
     paths
 }
 

@@ -1,10 +1,12 @@
 //! Where the files of a module are: its image, its symbols. They are found by identity and by nothing else.
 //!
 //! A file at the right path with the wrong identity is not used, and is remembered ([`Tried`]), so that people can be told
-//! of it. A module of which nothing is known that tells it from other versions of itself is not looked for at all.
+//! of it. A module of which nothing is known that tells it from other versions of itself is told by what was in memory of
+//! it, where that is known ([`Locator::with_memory`]), or not looked for at all.
 
 mod breakpad;
 pub(crate) mod candidates;
+mod contents;
 mod debug;
 mod identity;
 mod pdb;
@@ -15,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bstr::BString;
-use effigy_process::{BuildId, Guid, Module, PdbIdentity, PeIdentity};
+use effigy_process::{BuildId, CapturedMemory, Guid, Module, PdbIdentity, PeIdentity};
 
 pub use self::breakpad::breakpad_id;
 use self::candidates::Candidates;
@@ -71,6 +73,8 @@ pub enum Outcome {
     Match,
     /// It is another version: its identity.
     Other(String),
+    /// Neither it nor the module has an identity, and too little is known of what was in memory.
+    Unknown,
     /// It holds symbols, and no code.
     OnlySymbols,
     /// It cannot be read, or is no image.
@@ -144,6 +148,7 @@ pub struct Locator {
     paths: SearchPaths,
     mapped: Option<Box<MappedFile>>,
     download: Option<Arc<dyn Download>>,
+    memory: Option<Arc<dyn CapturedMemory>>,
     images: Answers<Key, Image>,
     debugs: Answers<Key, Image>,
     pdbs: Answers<Key, PathBuf>,
@@ -178,6 +183,14 @@ impl Locator {
         self
     }
 
+    /// Tells ELF images of modules without an identity by what of them is in the memory of the process: by some code, or by
+    /// Go's own build id. Their debug files are told by the checksum that the image has of them.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Arc<dyn CapturedMemory>) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
     /// Where it looks.
     #[must_use]
     pub fn paths(&self) -> &SearchPaths {
@@ -189,17 +202,31 @@ impl Locator {
         once(&self.images, Key::of(module), || {
             let mut search = Search::new(wanted(module));
             if let Some(path) = self.mapped.as_ref().and_then(|mapped| mapped(module)) {
-                search.try_image(&path, |image| usable(image, module, true));
+                search.try_image(&path, |image| usable(image, module, || Outcome::Match));
             }
-            for path in Candidates::new(&self.paths, module).images() {
-                search.try_image(&path, |image| usable(image, module, false));
+            let is_told = search.found.wanted.is_some() || self.memory.is_some();
+            let candidates = is_told.then(|| Candidates::new(&self.paths, module).images()).unwrap_or_default();
+            for path in candidates {
+                search.try_image(&path, |image| usable(image, module, || self.by_memory(image, module)));
             }
             let download = self.download.as_ref().filter(|_| search.wants_more());
             if let Some(path) = download.and_then(|download| download.image(module)) {
-                search.try_image(&path, |image| usable(image, module, false));
+                search.try_image(&path, |image| usable(image, module, no_identity));
             }
             search.found()
         })
+    }
+
+    /// Whether an image file is a module's that has no identity.
+    fn by_memory(&self, image: &Image, module: &Module) -> Outcome {
+        if wanted(module).is_some() {
+            return no_identity();
+        }
+        match self.memory.as_ref().and_then(|memory| contents::is_same(image, module, memory.as_ref())) {
+            Some(true) => Outcome::Match,
+            Some(false) => Outcome::Other("other code than was in memory".to_owned()),
+            None => Outcome::Unknown,
+        }
     }
 
     /// The file with an ELF or Mach-O module's symbols: the image itself where it has lines or all symbols, else a
@@ -225,21 +252,24 @@ impl Locator {
     }
 }
 
-/// Whether an image file is a module's. `exact`: it is known to be the file that was mapped.
-fn usable(image: &Image, module: &Module, exact: bool) -> Outcome {
+/// Whether an image file is a module's. `otherwise` is for those that have no identity in common.
+fn usable(image: &Image, module: &Module, otherwise: impl FnOnce() -> Outcome) -> Outcome {
     match identity::compare(image, module) {
         _ if image.is_debug_only() => Outcome::OnlySymbols,
         Ok(true) => Outcome::Match,
-        Ok(false) if exact => Outcome::Match,
-        Ok(false) => Outcome::Other("no identity".to_owned()),
+        Ok(false) => otherwise(),
         Err(other) => Outcome::Other(other),
     }
+}
+
+fn no_identity() -> Outcome {
+    Outcome::Other("no identity".to_owned())
 }
 
 /// Whether the file at a path is a module's image.
 pub(crate) fn is_image_of(path: &Path, module: &Module) -> bool {
     let images = Image::open_slices(path).unwrap_or_default();
-    images.iter().any(|image| matches!(usable(image, module, false), Outcome::Match))
+    images.iter().any(|image| matches!(usable(image, module, no_identity), Outcome::Match))
 }
 
 /// Whether the file at a path has a build id.

@@ -1,5 +1,6 @@
 use std::fs;
 
+use effigy_process::{Address, AddressRange, CapturedRange, Memory, NotRead};
 use tempfile::TempDir;
 
 use super::*;
@@ -57,6 +58,60 @@ fn without_an_identity_nothing_is_looked_for() {
     let mapped = Locator::default().with_mapped(Box::new(move |_| Some(path.clone())));
     assert!(mapped.image(&unknown).file.is_some());
     assert_eq!(mapped.image(&module(&[7; 20])).mismatches().count(), 1);
+}
+
+/// Memory in one piece.
+struct Held(Vec<CapturedRange>, Vec<u8>);
+
+impl Held {
+    fn new(start: u64, bytes: &[u8]) -> Arc<Self> {
+        let range = AddressRange::sized(Address(start), bytes.len() as u64);
+        Arc::new(Self(vec![CapturedRange { range, offset: None }], bytes.to_vec()))
+    }
+}
+
+impl Memory for Held {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
+        let range = self.0[0].range;
+        if !range.contains(address) {
+            return Err(NotRead::NotCaptured);
+        }
+        let rest = &self.1[usize::try_from(address.0 - range.start().0).unwrap()..];
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+}
+
+impl CapturedMemory for Held {
+    fn captured(&self) -> &[CapturedRange] {
+        &self.0
+    }
+}
+
+#[test]
+fn without_an_identity_an_image_is_told_by_its_code() {
+    const START: u64 = 0x7000_0000_0000;
+    let file = Elf::default().bytes();
+    let code = &file[0x1000..0x1010];
+    let mut other = code.to_vec();
+    other[15] ^= 1;
+    let folder = folder(&[("libx.so", &file)]);
+    let range = AddressRange::sized(Address(START), 0x3000);
+    let nameless = Module { build_id: None, range, ..module(&[]) };
+    for (memory, is_found, mismatches) in [
+        (Held::new(START, code), true, 0),
+        (Held::new(START, &other), false, 1),
+        // Not all of it, and none of it.
+        (Held::new(START, &code[..8]), false, 0),
+        (Held::new(START + 0x2000, code), false, 0),
+    ] {
+        let found = locator(&folder).with_memory(memory.clone()).image(&nameless);
+        assert_eq!((found.file.is_some(), found.mismatches().count()), (is_found, mismatches), "{:?}", found.tried);
+        // An identity is never put aside for what looks alike.
+        let found = locator(&folder).with_memory(memory).image(&Module { range, ..module(&[1; 20]) });
+        assert!(found.file.is_none());
+    }
 }
 
 #[test]

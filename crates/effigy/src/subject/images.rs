@@ -39,7 +39,8 @@ pub(crate) struct Images {
 impl Images {
     /// Looks for the files of a dump's images. Where only some addresses matter, `within` names them.
     pub(crate) fn find(dump: &OpenedDump, path: &Path, places: &Places, within: Option<AddressRange>) -> Self {
-        let files = ImageMemory::find(&dump.process, &dump.memory, &places.locator(path), within);
+        let locator = places.locator(path).with_memory(Arc::new(dump.memory.clone()));
+        let files = ImageMemory::find(&dump.process, &dump.memory, &locator, within);
         let mut warnings = warnings(&dump.process, &files, within.is_some());
         warnings.extend(places.servers.iter().flat_map(|servers| servers.notes()));
         Self { files: Arc::new(files), memory: None, warnings }

@@ -95,6 +95,9 @@ impl Subject {
         if let Some(pid) = pid {
             locator = locator.with_mapped(Box::new(move |module| mapped(pid, module)));
         }
+        if let Seen::Dump(dump) = &self.seen {
+            locator = locator.with_memory(Arc::new(dump.memory.clone()));
+        }
         let locator = Arc::new(locator);
         Ok(Symbols {
             process: self.process(),
