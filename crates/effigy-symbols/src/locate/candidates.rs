@@ -140,7 +140,8 @@ mod tests {
     fn where_an_image_may_be() {
         let paths = SearchPaths { folders: vec!["/f".into()], ..SearchPaths::of_this_system() };
         let mut module = Module { path: "/usr/lib/libx.so".into(), ..Module::default() };
-        assert_eq!(all(Candidates::new(&paths, &module).images()), [""; 0]);
+        let by_name = ["/f/libx.so", "/f/usr/lib/libx.so", "/usr/lib/libx.so"];
+        assert_eq!(all(Candidates::new(&paths, &module).images()), by_name);
         module.build_id = Some(BuildId(vec![0xab, 0xcd, 0xef]));
         let expected = ["/f/libx.so", "/f/usr/lib/libx.so", "/f/.build-id/ab/cdef", "/usr/lib/libx.so"];
         assert_eq!(all(Candidates::new(&paths, &module).images()), expected);
