@@ -205,7 +205,7 @@ impl Locator {
                 search.try_image(&path, |image| usable(image, module, || Outcome::Match));
             }
             let is_told = search.found.wanted.is_some() || self.memory.is_some();
-            let candidates = is_told.then(|| Candidates::new(&self.paths, module).images()).unwrap_or_default();
+            let candidates = if is_told { Candidates::new(&self.paths, module).images() } else { Vec::new() };
             for path in candidates {
                 search.try_image(&path, |image| usable(image, module, || self.by_memory(image, module)));
             }
