@@ -5,14 +5,15 @@ use std::fmt::{Display, Write as _};
 use effigy_process::{Process, Thread};
 
 use crate::print;
+use crate::words::count;
 
 /// Everything that `--kernel-stacks` adds, for reading.
 pub(crate) fn render(process: &Process) -> String {
     let mut text = format!(
-        "Kernel side of {} (pid {}), {} threads.\nRead just before the process was stopped: stopping ends the sleep that a stack shows.\n",
+        "Kernel side of {} (pid {}), {}.\nRead just before the process was stopped: stopping ends the sleep that a stack shows.\n",
         print::safe(&process.identity.name),
         known(process.identity.pid),
-        process.threads.len()
+        count(process.threads.len() as u64, "thread")
     );
     for thread in &process.threads {
         thread_text(&mut text, thread);

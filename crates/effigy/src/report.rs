@@ -13,6 +13,7 @@ use effigy_process::{BuildId, Gap, GapReason, GapSubject};
 use serde::Serialize;
 
 use crate::print;
+use crate::words::count;
 
 /// A finished dump.
 #[derive(Debug, Serialize)]
@@ -94,13 +95,13 @@ impl Report {
         }
         let _ = write!(
             text,
-            "\n  {} of {} (pid {}): {} threads, {} modules, {} regions, {} of memory",
+            "\n  {} of {} (pid {}): {}, {}, {}, {} of memory",
             self.kind,
             print::safe(&self.target.name),
             self.target.pid,
-            self.threads,
-            self.modules,
-            self.regions,
+            count(self.threads as u64, "thread"),
+            count(self.modules as u64, "module"),
+            count(self.regions as u64, "region"),
             size(self.memory_bytes)
         );
         if self.snapshot == "none" {

@@ -19,6 +19,7 @@ use crate::cli::VerifyArgs;
 use crate::exit::Exit;
 use crate::print;
 use crate::subject::open_file;
+use crate::words::count;
 
 /// What was found, for JSON.
 #[derive(Serialize)]
@@ -83,10 +84,10 @@ fn tell(name: &str, answer: &Answer<'_>, verdict: &Verdict) {
     let pid = identity.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
     let process = if identity.name.is_empty() { "a process".to_owned() } else { print::safe(&identity.name) };
     print::line(&format!(
-        "{name}: a {} of {process}{pid}: {} threads, {} modules, {} of memory",
+        "{name}: a {} of {process}{pid}: {}, {}, {} of memory",
         answer.kind.replace('_', " "),
-        answer.threads,
-        answer.modules,
+        count(answer.threads as u64, "thread"),
+        count(answer.modules as u64, "module"),
         size(answer.memory_bytes)
     ));
     let mut broken = answer.more_defects;

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::cli::ConvertArgs;
 use crate::print;
 use crate::report::{format_name, gap_lines};
+use crate::words::count;
 
 /// A converted dump.
 #[derive(Debug, Serialize)]
@@ -133,11 +134,11 @@ impl Report {
         let name = if self.source.name.is_empty() { "a process".to_owned() } else { print::safe(&self.source.name) };
         let _ = write!(
             text,
-            "\n  {} {format} of {name}{pid}, from a {}: {} threads, {} modules, {} of memory",
+            "\n  {} {format} of {name}{pid}, from a {}: {}, {}, {} of memory",
             self.kind,
             self.source.kind.replace('_', " "),
-            self.threads,
-            self.modules,
+            count(self.threads as u64, "thread"),
+            count(self.modules as u64, "module"),
             size(self.memory_bytes)
         );
         if self.manner == "copied" {
