@@ -128,19 +128,20 @@ func main() {
 		}()
 	}
 	mutex.Lock()
-	channel := make(chan int)
+	// Two channels: of one, the first goroutine could take what the second has for main.
+	started, channel := make(chan int), make(chan int)
 	go func() {
 		name("channel")
-		channel <- 1
+		started <- 1
 		<-channel
 	}()
 	go func() {
 		name("mutex")
-		channel <- 1
+		started <- 1
 		mutex.Lock()
 	}()
-	<-channel
-	<-channel
+	<-started
+	<-started
 	for i := 0; i < 50; i++ {
 		go func() { select {} }()
 	}

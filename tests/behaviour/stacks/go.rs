@@ -26,6 +26,17 @@ fn build(dir: &TempDir, name: &str, flags: &str) -> Option<PathBuf> {
     compile_go("unwinding", &[flags], &program).then_some(program)
 }
 
+/// Behind these nothing can be judged. A thread of the runtime begins behind the system call that makes it, on a stack where
+/// nothing was before: all go on there with whatever lies in that place. And what a signal has interrupted, by which the
+/// runtime takes a goroutine off its thread, gdb and eu-stack do not find, as Go does not tell them of it; effigy does.
+const UNJUDGED: [&str; 2] = ["runtime.clone", "runtime.sigreturn"];
+
+/// How many frames of a thread can be judged.
+fn judged(ours: &Backtraces) -> BTreeMap<u32, usize> {
+    let first = |frames: &[Frame]| frames.iter().position(|frame| UNJUDGED.contains(&&*frame.function));
+    ours.iter().filter_map(|(tid, frames)| Some((*tid, first(frames)? + 1))).collect()
+}
+
 #[test]
 fn core() {
     let dir = scratch();
@@ -33,7 +44,8 @@ fn core() {
     let target = Plan::program(&exe).args(["busy"]).start();
     let dump = dump_lively(&target, "dump.core", &["--kind", "full"]);
     let answer = stacks_of(&dump.path, &[]);
-    beside(&dump.path, &exe, "Go", LEAST, &backtraces(&answer), &BTreeMap::new());
+    let ours = backtraces(&answer);
+    beside(&dump.path, &exe, "Go", LEAST, &ours, &judged(&ours));
     let count = |thread: &str, function: &str| {
         let functions = functions(&answer, thread);
         let count = functions.iter().filter(|name| *name == function).count();
@@ -70,8 +82,12 @@ fn live() {
     let ours = at_rest(&before, &stacks(&target.pid_text(), &[]));
     for (name, mut theirs) in theirs {
         theirs.retain(|tid, _| ours.contains_key(tid));
-        // gdb shows this one behind functions that it takes for the first.
-        theirs.values_mut().for_each(|frames| drop(frames.pop_if(|frame| frame.pc == 0)));
+        let judged = judged(&ours);
+        for (tid, frames) in &mut theirs {
+            frames.truncate(judged.get(tid).copied().unwrap_or(usize::MAX));
+            // gdb shows this one behind functions that it takes for the first.
+            frames.pop_if(|frame| frame.pc == 0);
+        }
         let mut tally = Tally::new("Go", name);
         tally.compare(&ours, &theirs);
         eprintln!("{tally}");
