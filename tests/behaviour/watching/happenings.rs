@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Running, Watch, Watched, moods};
+use super::{Running, Watch, Watched, await_that, moods};
 use crate::events::breakpoints::{build, possible};
 use crate::events::{alone, code_of, target};
 use crate::harness::{Plan, State, Target, Tolerance, effigy, gdb_commands, oracle, status_field, thread_states};
@@ -15,16 +15,6 @@ use crate::harness::{Plan, State, Target, Tolerance, effigy, gdb_commands, oracl
 /// A target that does something when a line comes.
 fn about_to(arguments: &[&str]) -> Target {
     Plan::program(target()).args([&["wait"], arguments].concat()).start()
-}
-
-/// Waits for something.
-#[track_caller]
-fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// A watch of it that has begun.

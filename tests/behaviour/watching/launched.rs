@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{dumps_in, is_traced};
+use super::{await_that, dumps_in, is_traced};
 use crate::events;
 use crate::harness::{Plan, Target, compile, effigy, scratch, status_field};
 
@@ -74,16 +74,6 @@ impl Launched {
         let written = told.iter().filter(|told| told["path"].is_string()).count();
         assert_eq!((dumps_in(self.dir.path()).len(), written), (dumps, dumps), "{told:?}");
         self.triggers()
-    }
-}
-
-/// Waits for something.
-#[track_caller]
-fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited for {what}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -27,6 +27,16 @@ fn moods() -> Target {
     Plan::c("moods").start()
 }
 
+/// Waits for something.
+#[track_caller]
+fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A watch of a target, with looks ten times a second and small dumps into a folder of its own.
 struct Watch {
     dir: TempDir,
