@@ -54,9 +54,13 @@ fn same_code(image: &Image, module: &Module, memory: &dyn CapturedMemory) -> Opt
     let code = |segment: &&Segment| {
         segment.protection.contains(Protection::EXECUTE) && !segment.protection.contains(Protection::WRITE)
     };
-    let (mut all, mut held) = (0, Vec::new());
+    let (mut all, mut held, mut free) = (0, Vec::new(), 0);
     for segment in image.segments().iter().filter(code) {
         let size = segment.file.end.saturating_sub(segment.file.start);
+        // Segments that lie over each other are nonsense, and would have each captured range looked at again.
+        if segment.address < std::mem::replace(&mut free, segment.address.checked_add(size)?) {
+            return None;
+        }
         let range = AddressRange::sized(loaded(image, module, segment.address)?, size).intersection(&module.range)?;
         all += range.size();
         let captured = memory.captured_from(range.start()).iter().map(|captured| captured.range);
@@ -72,7 +76,7 @@ fn same_code(image: &Image, module: &Module, memory: &dyn CapturedMemory) -> Opt
             let piece = AddressRange::new(at, at.saturating_add(PIECE).min(range.end()));
             if number % step == 0 {
                 match same_piece(image, module, memory, piece) {
-                    Some(true) => same += piece.size() * step,
+                    Some(true) => same += piece.size(),
                     Some(false) => return Some(false),
                     None => {}
                 }
