@@ -29,6 +29,7 @@ fn memory_bytes(dump: &Dump) -> u64 {
 fn mini_says_what_the_process_says() {
     let script = "held = [[number] * 50 for number in range(50000)]; print('ready', flush=True); input()";
     let target = Plan::program("python3").args(["-c", script]).start();
+    target.await_rest();
     let dump = dump_kind(&target, "core", "mini");
     let memory = fs::File::open(format!("/proc/{}/mem", target.pid)).unwrap();
     let core = dump.core();

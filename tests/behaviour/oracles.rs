@@ -272,12 +272,9 @@ fn notes_of_a_core() {
 fn registers_of_a_sleeping_thread() {
     let Some(gdb) = oracle("gdb") else { return };
     let target = Plan::c("plain").start();
+    target.await_rest();
     // syscall NUMBER ARG0 … ARG5 SP PC, of proc_pid_syscall(5)
-    let read = || fs::read_to_string(format!("/proc/{}/syscall", target.pid)).unwrap();
-    let mut facts = read();
-    while facts.starts_with("running") {
-        facts = read();
-    }
+    let facts = fs::read_to_string(format!("/proc/{}/syscall", target.pid)).unwrap();
     let words: Vec<_> = facts.split_whitespace().collect();
     let [.., sp, pc] = words[..] else { panic!("{facts}") };
     let dump = dump_core(&target, &[]);

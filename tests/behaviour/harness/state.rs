@@ -76,7 +76,7 @@ impl State {
     /// Panics unless the target is as it was. What takes a moment to settle gets one.
     #[track_caller]
     pub(crate) fn assert_unharmed(&self, tolerance: Tolerance) {
-        let deadline = Instant::now() + Duration::from_secs(3);
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let wrong = self.differences(&Self::of(self.pid), tolerance);
             if wrong.is_empty() {

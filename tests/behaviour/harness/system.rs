@@ -179,7 +179,7 @@ impl Cgroup {
     /// Panics unless it is frozen, or soon again: a thread that a tracer lets go needs a moment.
     #[track_caller]
     pub(crate) fn await_frozen(&self) {
-        let deadline = Instant::now() + Duration::from_secs(3);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !self.is_frozen() {
             assert!(Instant::now() < deadline, "the group is no longer frozen");
             sleep(Duration::from_millis(5));

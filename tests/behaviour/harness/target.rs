@@ -229,6 +229,20 @@ impl Target {
         }
     }
 
+    /// Waits until all its threads have gone to sleep: what says that it is ready has yet to get to where it waits.
+    #[track_caller]
+    pub(crate) fn await_rest(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        // One look may meet a thread that waits for a moment on its way.
+        let mut asleep = 0;
+        while asleep < 2 {
+            let states = thread_states(self.pid);
+            asleep = if states.values().all(|letter| *letter == 'S') { asleep + 1 } else { 0 };
+            assert!(Instant::now() < deadline, "the threads do not come to rest: {states:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub(crate) fn pid_text(&self) -> String {
         self.pid.to_string()
     }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::programs::beside;
 use super::tally::Tally;
-use super::{backtraces, functions, rest, stacks, stacks_of};
+use super::{backtraces, functions, stacks, stacks_of};
 use crate::harness::{Backtraces, Frame, Plan, compile_go, eu_stack_live, gdb_core, gdb_live, oracle, scratch};
 use crate::real_programs::dump_lively;
 
@@ -76,7 +76,7 @@ fn live() {
     let dir = scratch();
     let Some(exe) = build(&dir, "unwinding", WHOLE) else { return };
     let target = Plan::program(&exe).start();
-    rest(&target);
+    target.await_rest();
     let before = stacks(&target.pid_text(), &[]);
     let theirs = [("gdb", gdb_live(&gdb, target.pid)), ("eu-stack", eu_stack_live(&eu_stack, target.pid))];
     let ours = at_rest(&before, &stacks(&target.pid_text(), &[]));

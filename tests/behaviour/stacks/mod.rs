@@ -14,12 +14,10 @@ mod python;
 mod tally;
 
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Backtraces, Run, Target, effigy, thread_states};
+use crate::harness::{Backtraces, Run, effigy};
 
 /// What effigy answers on a dump or a process, as JSON.
 #[track_caller]
@@ -40,15 +38,6 @@ fn stacks(subject: &str, more: &[&str]) -> Value {
 #[track_caller]
 fn stacks_of(dump: &Path, more: &[&str]) -> Value {
     stacks(dump.to_str().unwrap(), more)
-}
-
-/// Waits until all threads sleep: the one that says it is ready may be on its way to waiting.
-fn rest(target: &Target) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while thread_states(target.pid).values().any(|letter| *letter != 'S') {
-        assert!(Instant::now() < until, "the threads do not come to rest");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// The frames of the machine, by thread: those of inlined functions are part of the one behind them.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::interpreters::{self, Interpreter};
-use super::{rest, stacks, stacks_of};
+use super::{stacks, stacks_of};
 use crate::harness::{Plan, State, Target, Tolerance, dump_core, dump_minidump, effigy, oracle, scratch, source_dir};
 
 /// One thread recurses deeper than what is printed unless that is asked for.
@@ -29,7 +29,7 @@ fn parked(interpreter: &Interpreter) -> (Target, Vec<Told>) {
         text.starts_with("[[")
     });
     let told = serde_json::from_str(&line.into_inner()).unwrap();
-    rest(&target);
+    target.await_rest();
     (target, told)
 }
 
