@@ -254,7 +254,7 @@ fn own_memory_does_not_grow_with_the_target() {
 fn expect_beating(heart: &Heartbeat) {
     let (beats, since) = (heart.beats(), Instant::now());
     while heart.beats() == beats {
-        assert!(since.elapsed() < Duration::from_secs(5), "the target's heart stands still");
+        assert!(since.elapsed() < Duration::from_secs(30), "the target's heart stands still");
         sleep(Duration::from_millis(1));
     }
 }

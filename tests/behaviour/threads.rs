@@ -166,7 +166,7 @@ fn stopped_target_stays_stopped() {
     }
     // A stop that is cancelled by SIGCONT must still be one.
     target.send(Signal::SIGCONT);
-    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
     while thread_states(target.pid).values().any(|letter| *letter == 'T') {
         assert!(std::time::Instant::now() < deadline, "SIGCONT does not wake the target");
         std::thread::sleep(Duration::from_millis(5));
