@@ -14,7 +14,7 @@ use effigy_formats::{Attachment, Contents, Format, WriteError};
 use effigy_process::{Address, AddressRange, Content, Extent, ExtentList, Gap, Process};
 
 use crate::direct::DirectWriter;
-use crate::sink::{FileWriter, Output};
+use crate::output::{FileWriter, Output};
 
 /// Bytes that are moved at a time.
 const BUFFER: usize = 1 << 20;
@@ -148,7 +148,7 @@ impl LiveFile {
         let mut at = 0;
         while at < bytes.len() {
             let end = (at + BLOCK).min(bytes.len());
-            if end - at == BLOCK && crate::sink::is_zero(&bytes[at..end]) {
+            if end - at == BLOCK && crate::output::is_zero(&bytes[at..end]) {
                 self.direct.write_all_at(file, &bytes[start..at], offset + start as u64)?;
                 start = end;
             }
@@ -432,7 +432,7 @@ mod tests {
         // The file gets its name at once here, so that it can be read by it.
         let file =
             File::options().read(true).write(true).create(true).truncate(true).open(folder.join("live")).unwrap();
-        LiveFile::new(FileWriter::from_file(file), expected, 1 << 20)
+        LiveFile::new(FileWriter::at_start_of(file), expected, 1 << 20)
     }
 
     #[test]

@@ -20,11 +20,12 @@ use effigy_process::{CapturedMemory, Gap, Platform, Process, Snapshot};
 
 use self::lost::Loss;
 use self::snapshot::DumpSnapshot;
+use crate::attachments::{OpenAttachment, append_attachments};
 use crate::kind::{Kind, MinidumpType};
+use crate::output::Output;
 use crate::redact;
 use crate::select::{SelectError, Wish, select};
-use crate::sink::Output;
-use crate::write::{Job, MoveError, OpenAttachment, Progress, append_attachments, move_memory};
+use crate::write::{Job, MoveError, Progress, move_memory};
 
 pub use self::source_kind::kind_of;
 

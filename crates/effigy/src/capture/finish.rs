@@ -4,8 +4,9 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use effigy_dump::output::{FileWriter, Output};
 use effigy_dump::pair::PairPaths;
-use effigy_dump::sink::{FileWriter, Output, PartialFile, Published, SinkError};
+use effigy_dump::sink::{PartialFile, Published, SinkError};
 use effigy_dump::write::Progress;
 use effigy_formats::container::SeekableWriter;
 use effigy_live::LiveError;

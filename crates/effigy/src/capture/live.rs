@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use effigy_dump::attachments::open_attachments;
 use effigy_dump::direct::AlignedBuffer;
 use effigy_dump::live::{About, LiveFile, LiveFileError};
+use effigy_dump::output::FileWriter;
 use effigy_dump::select::{SelectError, Selected, Wish, select};
-use effigy_dump::sink::FileWriter;
-use effigy_dump::write::{Moved, Progress, open_attachments};
+use effigy_dump::write::{Moved, Progress};
 use effigy_formats::Contents;
 use effigy_live::remote::Refused;
 use effigy_live::snapshot::{CopyError, LiveSnapshot, Moment, Precopy, Prelude, PreludeOptions};

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use effigy_dump::attachments::{OpenAttachment, append_attachments, open_attachments};
 use effigy_dump::kind::Kind;
+use effigy_dump::output::{FileWriter, Output, StreamWriter};
 use effigy_dump::redact;
 use effigy_dump::select::{SelectError, Wish, select};
-use effigy_dump::sink::{FileWriter, Output, PartialFile, StreamWriter};
-use effigy_dump::write::{Job, Moved, OpenAttachment, Progress, append_attachments, move_memory, open_attachments};
+use effigy_dump::sink::PartialFile;
+use effigy_dump::write::{Job, Moved, Progress, move_memory};
 use effigy_formats::container::SeekableWriter;
 use effigy_formats::{Contents, Format};
 use effigy_live::remote::{Refused, Twin, Userfault};

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use effigy_dump::convert::{Conversion, ConvertError, Converted, Wanted};
 use effigy_dump::name::{NameParts, destination, format_of};
-use effigy_dump::sink::{FileWriter, Output, PartialFile, Published, StreamWriter, size};
+use effigy_dump::output::{FileWriter, Output, StreamWriter};
+use effigy_dump::sink::{PartialFile, Published, size};
 use effigy_dump::write::{MoveError, Progress};
 use effigy_formats::container::SeekableWriter;
 use effigy_formats::{DumpKind, Format, OpenedDump, WriteError};

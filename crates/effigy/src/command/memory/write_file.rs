@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use effigy_dump::sink::{FileWriter, Output, PartialFile, size};
+use effigy_dump::output::{FileWriter, Output};
+use effigy_dump::sink::{PartialFile, size};
 use effigy_process::AddressRange;
 use serde::Serialize;
 
