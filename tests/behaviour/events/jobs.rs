@@ -9,7 +9,9 @@ use nix::unistd::Pid;
 
 use super::launching::child_of;
 use super::target;
-use crate::harness::{Plan, State, Target, Tolerance, scratch, status_field, thread_states};
+#[cfg(feature = "fault-injection")]
+use crate::harness::scratch;
+use crate::harness::{Plan, State, Target, Tolerance, status_field, thread_states};
 
 /// The character that terminals make SIGTSTP of.
 const CONTROL_Z: &str = "type 26";

@@ -28,6 +28,8 @@ pub(crate) use mappings::{Mappings, watched};
 pub(crate) use marker::{Marker, MarkerKind, verify, verify_absent};
 pub(crate) use oracle::{heavy, oracle, skip};
 pub(crate) use run::{Effigy, Run, Running, effigy};
-pub(crate) use state::{Likeness, State, Tolerance, alive, children_of, status_field, thread_states, twins_of};
+#[cfg(feature = "fault-injection")]
+pub(crate) use state::children_of;
+pub(crate) use state::{Likeness, State, Tolerance, alive, status_field, thread_states, twins_of};
 pub(crate) use system::{Cgroup, MachineLock, Mounted, Setting, Swap, is_root, scratch};
 pub(crate) use target::{Plan, Target};
