@@ -1,10 +1,12 @@
 //! Modules.
 
+use std::mem::offset_of;
+
 use bstr::{BString, ByteSlice};
 use effigy_process::{Address, AddressRange, BuildId, FileVersion, Guid, PdbIdentity, PeIdentity, UnloadedModule};
 use zerocopy::little_endian::U32;
 
-use super::source::{Block, Budget};
+use super::source::{Block, Budget, List};
 use super::{Dump, ReadError};
 use crate::minidump::layout::{
     self, CODE_VIEW_ELF, CODE_VIEW_OLD_PDB, CODE_VIEW_PDB, Location, UnloadedModuleHeader, VERSION_SIGNATURE, stream,
@@ -50,15 +52,23 @@ impl Dump {
     /// When the list is cut off.
     pub fn modules(&self) -> Result<Vec<Module>, ReadError> {
         let Some(block) = self.block(stream::MODULE_LIST)? else { return Ok(Vec::new()) };
-        let entries: Vec<layout::Module> = block.counted("the list of modules")?;
+        let list: List<layout::Module> = block.list("the list of modules")?;
         let mut budget = self.file.budget();
-        let modules = entries.iter().map(|raw| Module {
-            name: self.file.string(raw.name_rva.get().into(), "a module's name", &mut budget),
+        let (name, record) = (offset_of!(layout::Module, name_rva), offset_of!(layout::Module, code_view));
+        let led = |index, member| {
+            let list = &list;
+            move |error: ReadError| list.led(error, "ModuleList", index, member)
+        };
+        let modules = list.entries.iter().enumerate().map(|(index, raw)| Module {
+            name: self
+                .file
+                .string(raw.name_rva.get().into(), "a module's name", &mut budget)
+                .map_err(led(index, ("ModuleNameRva", name))),
             range: AddressRange::sized(Address(raw.base.get()), raw.size.get().into()),
             time_stamp: raw.time_stamp.get(),
             checksum: raw.checksum.get(),
             version: version(&raw.version),
-            identity: self.module_identity(raw.code_view, &mut budget),
+            identity: self.module_identity(raw.code_view, &mut budget).map_err(led(index, ("CvRecord", record))),
         });
         Ok(modules.collect())
     }

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use effigy_process::{Address, AddressRange, ThreadId};
 
-use super::source::Budget;
+use super::source::{Budget, List};
 use super::{Dump, ReadError};
 use crate::minidump::layout::context::{Amd64, Arm, Arm64, Arm64Old, X86};
 use crate::minidump::layout::{self, Location, ThreadName, processor, stream};
@@ -45,15 +45,17 @@ impl Dump {
     /// When the list is cut off.
     pub fn threads(&self) -> Result<Vec<Thread>, ReadError> {
         let mut names = self.thread_names();
-        let raw = self.raw_threads()?;
+        let raw = self.thread_list()?;
         let mut budget = self.file.budget();
-        let threads = raw.iter().map(|raw| {
-            let id = ThreadId(raw.id.get());
+        let member = ("ThreadContext", offset_of!(layout::Thread, context));
+        let threads = raw.entries.iter().enumerate().map(|(index, entry)| {
+            let id = ThreadId(entry.id.get());
+            let context = self.context(entry.context, "a thread's context", &mut budget);
             Thread {
                 id,
                 name: names.remove(&id),
-                context: self.context(raw.context, "a thread's context", &mut budget),
-                stack: AddressRange::sized(Address(raw.stack.start.get()), raw.stack.location.size.get().into()),
+                context: context.map_err(|error| raw.led(error, "ThreadList", index, member)),
+                stack: AddressRange::sized(Address(entry.stack.start.get()), entry.stack.location.size.get().into()),
             }
         });
         Ok(threads.collect())
@@ -61,7 +63,11 @@ impl Dump {
 
     /// The list of threads as it lies in the file.
     pub(in crate::minidump) fn raw_threads(&self) -> Result<Vec<layout::Thread>, ReadError> {
-        self.block(stream::THREAD_LIST)?.map_or(Ok(Vec::new()), |block| block.counted("the list of threads"))
+        self.thread_list().map(|list| list.entries)
+    }
+
+    fn thread_list(&self) -> Result<List<layout::Thread>, ReadError> {
+        self.block(stream::THREAD_LIST)?.map_or(Ok(List::default()), |block| block.list("the list of threads"))
     }
 
     /// The threads' names. A name that cannot be read is no reason to do without the threads.
