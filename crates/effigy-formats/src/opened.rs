@@ -314,12 +314,16 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Whether a text about something that is wrong says itself that it is at this offset.
+/// Whether a text about something that is wrong says itself that it is at this offset, or that something ends there.
 #[must_use]
 pub fn names_offset(text: &str, offset: u64) -> bool {
-    let named = format!("at offset {offset:#x}");
-    text.match_indices(&named)
-        .any(|(at, _)| !text[at + named.len()..].starts_with(|next: char| next.is_ascii_hexdigit()))
+    ["at offset", "ends at"].iter().any(|words| {
+        let named = format!("{words} {offset:#x}");
+        text.match_indices(&named).any(|(at, _)| {
+            let behind = &text[at + named.len()..];
+            !behind.starts_with(|next: char| next.is_ascii_hexdigit())
+        })
+    })
 }
 
 /// An error that knows where in the file it is.
@@ -355,6 +359,7 @@ mod tests {
         let shown = |offset, text: &str| Warning::at(offset, text).to_string();
         assert_eq!(shown(0x20, "the end"), "offset 0x20: the end");
         assert_eq!(shown(0x20, "a name at offset 0x20 is no text"), "a name at offset 0x20 is no text");
+        assert_eq!(shown(0x20, "the file ends at 0x20, too early"), "the file ends at 0x20, too early");
         assert_eq!(shown(0x20, "a name at offset 0x200"), "offset 0x20: a name at offset 0x200");
         assert_eq!(Warning::new("all").to_string(), "all");
     }

@@ -10,7 +10,7 @@ pub enum CoreError {
     #[error("not an ELF file")]
     NotElf,
     /// It is an ELF file of another type.
-    #[error("e_type at offset 0x10 is {kind}{}, and that of a core is 4", meaning(*kind))]
+    #[error("not a core: e_type at offset 0x10 is {kind}{} in place of 4", meaning(*kind))]
     NotCore {
         /// Its `e_type`.
         kind: u16,

@@ -167,7 +167,11 @@ impl FileHeader {
             let value = self.program_header_size.into();
             return Err(CoreError::Unsupported { field: "e_phentsize", offset, value, known });
         }
-        let room = file.size().saturating_sub(self.program_headers) / each;
+        if self.program_headers > file.size() {
+            let (what, offset, size) = ("program headers", self.program_headers, count * each);
+            return Err(CoreError::Truncated { what, offset, size, end: file.size() });
+        }
+        let room = (file.size() - self.program_headers) / each;
         let there = count.min(room).min(LARGEST_TABLE / each);
         let bytes = part(file, self.program_headers, there * each, "program headers")?;
         let headers = bytes
@@ -181,6 +185,11 @@ impl FileHeader {
     fn count(&self, file: &dyn Source) -> Result<u64, CoreError> {
         if self.program_header_count != MANY_SEGMENTS {
             return Ok(self.program_header_count.into());
+        }
+        if self.section_headers == 0 {
+            let offset = if self.shape.class == Class::Elf32 { 32 } else { 40 };
+            let known = "the place of the section header that counts the segments (e_phnum is 65535)";
+            return Err(CoreError::Unsupported { field: "e_shoff", offset, value: 0, known });
         }
         let size = self.shape.class.section_header_size();
         let section = part(file, self.section_headers, size.into(), "section header")?;

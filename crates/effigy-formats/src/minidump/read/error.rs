@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::opened::Placed;
+use crate::opened::{MOST_WARNINGS, Placed, Warning, warn};
 
 /// Why a minidump, or a part of it, cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +43,20 @@ pub enum ReadError {
         offset: u64,
         /// What is wrong with what it leads to.
         cause: Box<ReadError>,
+    },
+    /// A list says that its head is longer than its stream.
+    #[error(
+        "{what} at offset {offset:#x} says that its head has {size} bytes (SizeOfHeader), and its stream has {room}"
+    )]
+    HeadSize {
+        /// The list.
+        what: &'static str,
+        /// Where its stream begins, from the start of the file, in bytes.
+        offset: u64,
+        /// What it says.
+        size: u32,
+        /// Length of the stream in bytes.
+        room: u64,
     },
     /// A list says that its entries are shorter than any.
     #[error(
@@ -142,6 +156,24 @@ impl ReadError {
     }
 }
 
+/// What is wrong with names, without which the rest can be read.
+#[derive(Debug, Default)]
+pub(super) struct Wrong(Vec<ReadError>);
+
+impl Wrong {
+    /// Takes what is wrong with one; of a million only the first.
+    pub(super) fn add(&mut self, error: ReadError) {
+        if self.0.len() < MOST_WARNINGS {
+            self.0.push(error);
+        }
+    }
+
+    /// Makes warnings of them.
+    pub(super) fn warn(self, warnings: &mut Vec<Warning>) {
+        self.0.iter().for_each(|error| warn(Warning::of(error), warnings));
+    }
+}
+
 impl Placed for ReadError {
     fn place(&self) -> Option<u64> {
         Some(match self {
@@ -149,6 +181,7 @@ impl Placed for ReadError {
             Self::Version { .. } => 4,
             Self::OutOfBounds { offset, .. }
             | Self::Field { offset, .. }
+            | Self::HeadSize { offset, .. }
             | Self::EntrySize { offset, .. }
             | Self::Count { offset, .. }
             | Self::Input { offset, .. }

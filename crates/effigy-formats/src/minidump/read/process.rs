@@ -10,6 +10,7 @@ use effigy_process::{
 };
 
 use super::context::{self, architecture};
+use super::error::Wrong;
 use super::{Dump, Exception, ModuleIdentity, ReadError, names, wow64};
 use crate::MemoryMap;
 use crate::facts::{self, Document};
@@ -31,20 +32,23 @@ impl Dump {
     pub fn process(&self, memory: &MemoryMap, warnings: &mut Vec<Warning>) -> Process {
         let number = self.processor_architecture().unwrap_or(u16::MAX);
         let system = or_warn(self.system(), warnings);
+        let mut wrong = Wrong::default();
         let mut process = Process {
             architecture: architecture(number),
             byte_order: architecture(number).usual_byte_order(),
             identity: or_warn(self.identity(), warnings),
             captured: self.captured_at(),
             modules: self.process_modules(system.platform, warnings),
-            unloaded_modules: or_warn(self.unloaded_modules(), warnings),
+            unloaded_modules: or_warn(self.listed_unloaded(&mut wrong), warnings),
             regions: or_warn(self.process_regions(), warnings),
-            handles: or_warn(self.handles(), warnings),
+            handles: or_warn(self.listed_handles(&mut wrong), warnings),
             files: self.text_files(warnings),
             comment: or_warn(self.comment(), warnings).unwrap_or_default(),
             system,
             ..Process::default()
         };
+        wrong.warn(warnings);
+        or_warn(self.check_misc_info(), warnings);
         // Where there is another list of regions it is not used; it is damaged all the same.
         or_warn(self.check_memory_info(), warnings);
         if let Some((counters, faults)) = or_warn(self.vm_counters(), warnings) {
@@ -164,7 +168,9 @@ impl Dump {
             .map(|thread| (thread.thread, self.lossless(number, thread.notes)))
             .collect();
         let raw = or_warn(self.raw_threads(), warnings);
-        let threads = or_warn(self.threads(), warnings);
+        let mut wrong = Wrong::default();
+        let threads = or_warn(self.listed_threads(&mut wrong), warnings);
+        wrong.warn(warnings);
         let made = threads.into_iter().zip(raw).map(|(thread, raw)| {
             let environment = Some(raw.environment_block.get()).filter(|block| *block != 0);
             let registers = match thread.context {

@@ -205,6 +205,9 @@ impl Block {
     /// Where the entries of such a list lie.
     pub(super) fn entries(&self, head: ListHead, least: usize, what: &'static str) -> Result<Self, ReadError> {
         let (head_size, entry_size, count) = head;
+        if u64::from(head_size) > self.size {
+            return Err(ReadError::HeadSize { what, offset: self.offset, size: head_size, room: self.size });
+        }
         if (entry_size as usize) < least {
             return Err(ReadError::EntrySize { what, offset: self.offset, size: entry_size, least });
         }
@@ -216,6 +219,13 @@ impl Block {
             return Err(ReadError::TooLarge { what, offset: entries.offset, size });
         }
         Ok(entries)
+    }
+
+    /// Where a field stands that begins at `at` in an entry of such a list.
+    pub(super) fn field_of(&self, head: ListHead, index: usize, at: usize) -> u64 {
+        let (head_size, entry_size, _) = head;
+        let start = self.offset.saturating_add(head_size.into());
+        start.saturating_add((index as u64).saturating_mul(entry_size.into())).saturating_add(at as u64)
     }
 
     /// The `MINIDUMP_STRING` at `start`.

@@ -5,6 +5,7 @@ use std::mem::offset_of;
 
 use effigy_process::{Address, AddressRange, ThreadId};
 
+use super::error::Wrong;
 use super::source::{Budget, List};
 use super::{Dump, ReadError};
 use crate::minidump::layout::context::{Amd64, Arm, Arm64, Arm64Old, X86};
@@ -44,7 +45,15 @@ impl Dump {
     /// # Errors
     /// When the list is cut off.
     pub fn threads(&self) -> Result<Vec<Thread>, ReadError> {
-        let mut names = self.thread_names();
+        self.listed_threads(&mut Wrong::default())
+    }
+
+    /// The same, with what is wrong with their names.
+    pub(super) fn listed_threads(&self, wrong: &mut Wrong) -> Result<Vec<Thread>, ReadError> {
+        let mut names = self.thread_names(wrong).unwrap_or_else(|error| {
+            wrong.add(error);
+            HashMap::new()
+        });
         let raw = self.thread_list()?;
         let mut budget = self.file.budget();
         let member = ("ThreadContext", offset_of!(layout::Thread, context));
@@ -71,15 +80,17 @@ impl Dump {
     }
 
     /// The threads' names. A name that cannot be read is no reason to do without the threads.
-    fn thread_names(&self) -> HashMap<ThreadId, String> {
-        let Ok(Some(block)) = self.block(stream::THREAD_NAMES) else { return HashMap::new() };
-        let entries: Vec<ThreadName> = block.counted("the list of thread names").unwrap_or_default();
+    fn thread_names(&self, wrong: &mut Wrong) -> Result<HashMap<ThreadId, String>, ReadError> {
+        let Some(block) = self.block(stream::THREAD_NAMES)? else { return Ok(HashMap::new()) };
+        let list: List<ThreadName> = block.list("the list of thread names")?;
         let mut budget = self.file.budget();
-        let named = entries.iter().filter_map(|entry| {
-            let name = self.file.string(entry.name_rva.get(), "a thread's name", &mut budget).ok()?;
-            Some((ThreadId(entry.id.get()), name))
+        let member = ("RvaOfThreadName", offset_of!(ThreadName, name_rva));
+        let named = list.entries.iter().enumerate().filter_map(|(index, entry)| {
+            let name = self.file.string(entry.name_rva.get(), "a thread's name", &mut budget);
+            let name = name.map_err(|error| wrong.add(list.led(error, "ThreadNames", index, member)));
+            Some((ThreadId(entry.id.get()), name.ok()?))
         });
-        named.collect()
+        Ok(named.collect())
     }
 
     /// The CONTEXT at a location. Its length is not looked at: there are longer ones than winnt.h describes (with XSAVE)

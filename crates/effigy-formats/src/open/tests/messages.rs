@@ -10,7 +10,10 @@ mod stream {
     pub(super) const EXCEPTION: u32 = 6;
     pub(super) const SYSTEM_INFO: u32 = 7;
     pub(super) const MEMORY64_LIST: u32 = 9;
+    pub(super) const HANDLE_DATA: u32 = 12;
+    pub(super) const MISC_INFO: u32 = 15;
     pub(super) const MEMORY_INFO_LIST: u32 = 16;
+    pub(super) const THREAD_NAMES: u32 = 24;
 }
 
 /// Everything that opening a file tells: the error with its causes, or the warnings.
@@ -130,6 +133,13 @@ fn lists_of_minidumps() {
         "the list of regions at offset {at:#x} says that each entry has 8 bytes (SizeOfEntry), and they have 48"
     );
     dump.with(at + 4, 8, &expected);
+    let dump = Minidump::new();
+    let (_, entry, at) = dump.place(stream::HANDLE_DATA);
+    let size = half(&dump.bytes, entry + 4);
+    let expected = format!(
+        "the list of handles at offset {at:#x} says that its head has 65535 bytes (SizeOfHeader), and its stream has {size}"
+    );
+    dump.with(at, 0xffff, &expected);
 }
 
 #[test]
@@ -139,6 +149,9 @@ fn fields_of_minidumps_that_lead_nowhere() {
         (stream::MODULE_LIST, 4, 108, 0, 20, "ModuleList[0].ModuleNameRva", "a module's name"),
         (stream::MODULE_LIST, 4, 108, 1, 80, "ModuleList[1].CvRecord", "a module's CodeView record"),
         (stream::EXCEPTION, 0, 168, 0, 164, "Exception.ThreadContext", "the exception's context"),
+        (stream::THREAD_NAMES, 4, 12, 0, 4, "ThreadNames[0].RvaOfThreadName", "a thread's name"),
+        (stream::HANDLE_DATA, 16, 40, 1, 8, "HandleData[1].TypeNameRva", "a handle's name"),
+        (stream::HANDLE_DATA, 16, 40, 0, 12, "HandleData[0].ObjectNameRva", "a handle's name"),
     ] {
         let dump = Minidump::new();
         let (_, _, list) = dump.place(kind);
@@ -156,6 +169,8 @@ fn streams_of_minidumps_that_are_too_short() {
         (stream::EXCEPTION, "ExceptionStream", "the exception of 168 bytes"),
         (stream::SYSTEM_INFO, "SystemInfoStream", "the system's facts of 24 bytes"),
         (stream::THREAD_LIST, "ThreadListStream", "the list of threads of 4 bytes"),
+        (stream::THREAD_NAMES, "ThreadNamesStream", "the list of thread names of 4 bytes"),
+        (stream::MISC_INFO, "MiscInfoStream", "the process's id and times of 24 bytes"),
     ] {
         let dump = Minidump::new();
         let (_, entry, at) = dump.place(kind);
@@ -191,11 +206,20 @@ fn headers_of_cores() {
         "reading the core: e_ident[EI_CLASS] at offset 0x4 is 9, and 1 (32 bits) or 2 (64 bits) is what effigy reads",
     );
     with(5, 9, "e_ident[EI_DATA] at offset 0x5 is 9");
-    with(16, 3, "e_type at offset 0x10 is 3 (a program or a library), and that of a core is 4");
+    with(16, 3, "not a core: e_type at offset 0x10 is 3 (a program or a library) in place of 4");
     with(54, 12, "e_phentsize at offset 0x36 is 12, and 56 is what effigy reads");
+    let mut many = written(Format::ElfCore);
+    many[56..58].fill(0xff);
+    expect(many, "e_shoff at offset 0x28 is 0, and the place of the section header that counts the segments");
     let cut = |length: usize| written(Format::ElfCore)[..length].to_vec();
     expect(cut(20), "the core ends at 0x14, before the end of its ELF header (64 bytes at offset 0x0)");
     let count = u16::from_le_bytes(*written(Format::ElfCore)[56..].first_chunk().unwrap());
+    let mut far = written(Format::ElfCore);
+    put(&mut far, 32, 0x7fff_ffff);
+    let (size, end) = (u32::from(count) * 56, far.len());
+    let expected =
+        format!("the core ends at {end:#x}, before the end of its program headers ({size} bytes at offset 0x7fffffff)");
+    expect(far, &expected);
     let left = count - 1;
     let expected =
         format!("the core ends at 0x96, before {left} of its {count} program headers, which begin at 0x40 (e_phoff)");
