@@ -1,5 +1,6 @@
 //! What the files of a reflection pair are called.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use effigy_formats::reflection::{Configuration, ConfigurationError, Files, Key};
@@ -19,13 +20,15 @@ pub struct PairPaths {
 
 impl PairPaths {
     /// The names that ProcDump gave the files when it was told `destination`: `x.dmp` makes `x-1.dmp`,
-    /// `x-reflected.dmp` and `x.ini`. An ending `.zst` stays behind that of the dumps.
+    /// `x-reflected.dmp` and `x.ini`. An ending `.zst` stays behind that of the dumps. `x.ini`, which is what a debugger
+    /// opens, makes the same three.
     #[must_use]
     pub fn of(destination: &Path) -> Self {
+        let dump = dump_of(destination);
         Self {
-            default: name::inserted(destination, "-1"),
-            memory: name::inserted(destination, "-reflected"),
-            configuration: name::with_ending(destination, ".ini"),
+            default: name::inserted(&dump, "-1"),
+            memory: name::inserted(&dump, "-reflected"),
+            configuration: name::with_ending(&dump, ".ini"),
         }
     }
 
@@ -48,6 +51,20 @@ impl PairPaths {
         }
         configuration.render()
     }
+}
+
+/// `x.dmp` for `x.ini`: with its ending a dump would be taken for a configuration file, by people and by the next
+/// `--split` there.
+fn dump_of(destination: &Path) -> Cow<'_, Path> {
+    let name = destination.file_name().unwrap_or_default().as_encoded_bytes().to_ascii_lowercase();
+    let ending = match &name[..] {
+        [_, .., b'.', b'i', b'n', b'i'] => ".dmp",
+        // Behind it stands the ending of what is compressed.
+        [_, .., b'.', b'i', b'n', b'i', b'.', b'z', b's', b't'] => ".dmp.zst",
+        _ => return Cow::Borrowed(destination),
+    };
+    let plain = if ending == ".dmp" { destination.to_owned() } else { destination.with_extension("") };
+    Cow::Owned(name::with_ending(&plain, ending))
 }
 
 fn file_name(path: &Path, key: Key) -> Result<String, ConfigurationError> {
@@ -74,6 +91,10 @@ mod tests {
         assert_eq!(names("x.y.mdmp"), ["x.y-1.mdmp", "x.y-reflected.mdmp", "x.y.ini"]);
         assert_eq!(names("x"), ["x-1", "x-reflected", "x.ini"]);
         assert_eq!(names(".x"), [".x-1", ".x-reflected", ".x.ini"]);
+        assert_eq!(names("d/x.ini"), ["d/x-1.dmp", "d/x-reflected.dmp", "d/x.ini"]);
+        assert_eq!(names("x.y.INI"), ["x.y-1.dmp", "x.y-reflected.dmp", "x.y.ini"]);
+        assert_eq!(names("x.ini.zst"), ["x-1.dmp.zst", "x-reflected.dmp.zst", "x.ini"]);
+        assert_eq!(names(".ini"), [".ini-1", ".ini-reflected", ".ini.ini"]);
     }
 
     #[test]

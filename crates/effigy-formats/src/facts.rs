@@ -15,7 +15,7 @@ use effigy_process::{
 use serde::{Deserialize, Serialize};
 
 use crate::Attachment;
-use crate::opened::{Warning, or_warn};
+use crate::opened::{Warning, warn};
 
 /// Version of the document; it rises when a field changes its meaning or goes, not when one is added.
 const VERSION: u32 = 1;
@@ -146,31 +146,42 @@ struct StoredGap {
     detail: String,
 }
 
+/// A document of effigy's in a dump.
+pub(crate) struct Document {
+    /// Where it begins, from the start of the file, in bytes.
+    pub(crate) offset: u64,
+    pub(crate) text: String,
+}
+
+impl Document {
+    /// What it says; `None` when it cannot be read, which becomes a warning.
+    fn read<'a, T: Deserialize<'a>>(&'a self, what: &str, warnings: &mut Vec<Warning>) -> Option<T> {
+        let outcome = serde_json::from_str(&self.text);
+        // The place of the error is counted within the document.
+        outcome
+            .map_err(|error| {
+                warn(Warning::at(self.offset, format!("{what} at offset {:#x}: {error}", self.offset)), warnings)
+            })
+            .ok()
+    }
+}
+
 /// Completes a process that was read from a dump of effigy's with what its own documents say: the facts and the gaps.
 /// Other dumps have none. A document that cannot be read becomes a warning. Gives the MINIDUMP_TYPE bits, where they are
 /// told.
-pub(crate) fn complete<E: std::error::Error>(
-    facts: Result<Option<String>, E>,
-    gaps: Result<Option<String>, E>,
+pub(crate) fn complete(
+    facts: Option<&Document>,
+    gaps: Option<&Document>,
     process: &mut Process,
     warnings: &mut Vec<Warning>,
 ) -> Option<u64> {
-    let text = or_warn(facts, warnings)?;
-    let minidump_type = match serde_json::from_str::<Stored>(&text) {
-        Ok(stored) => {
-            let minidump_type = stored.minidump_type;
-            stored.apply(process);
-            minidump_type
-        }
-        Err(error) => {
-            warnings.push(Warning::new(format!("effigy's facts: {error}")));
-            None
-        }
-    };
-    let Some(text) = or_warn(gaps, warnings) else { return minidump_type };
-    match serde_json::from_str::<Vec<StoredGap>>(&text) {
-        Ok(stored) => process.gaps = stored.into_iter().filter_map(StoredGap::gap).collect(),
-        Err(error) => warnings.push(Warning::new(format!("the list of gaps: {error}"))),
+    let stored: Option<Stored> = facts?.read("effigy's facts", warnings);
+    let minidump_type = stored.as_ref().and_then(|stored| stored.minidump_type);
+    if let Some(stored) = stored {
+        stored.apply(process);
+    }
+    if let Some(gaps) = gaps.and_then(|gaps| gaps.read::<Vec<StoredGap>>("the list of gaps", warnings)) {
+        process.gaps = gaps.into_iter().filter_map(StoredGap::gap).collect();
     }
     minidump_type
 }
@@ -247,8 +258,9 @@ impl StoredGap {
     }
 }
 
-/// The attachments that a list of them names, each with its place in the file.
-pub(crate) fn attachments(text: &str) -> Result<Vec<(Attachment, u64)>, serde_json::Error> {
+/// The attachments that a list of them names, each with its place in the file. A list that cannot be read becomes a
+/// warning.
+pub(crate) fn attachments(list: Option<&Document>, warnings: &mut Vec<Warning>) -> Vec<(Attachment, u64)> {
     #[derive(Deserialize)]
     struct Entry {
         name: BString,
@@ -256,10 +268,10 @@ pub(crate) fn attachments(text: &str) -> Result<Vec<(Attachment, u64)>, serde_js
         offset: u64,
         length: u64,
     }
-    let entries: Vec<Entry> = serde_json::from_str(text)?;
+    let entries: Vec<Entry> = list.and_then(|list| list.read("the list of attachments", warnings)).unwrap_or_default();
     let place =
         |entry: Entry| (Attachment { name: entry.name, build_id: entry.build_id, length: entry.length }, entry.offset);
-    Ok(entries.into_iter().map(place).collect())
+    entries.into_iter().map(place).collect()
 }
 
 /// Where the files lie that were attached behind the memory.

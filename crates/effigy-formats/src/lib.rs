@@ -32,7 +32,9 @@ use std::io::{self, Write};
 use bstr::BString;
 pub use memory::MemoryMap;
 pub use open::{OpenError, Surroundings, open};
-pub use opened::{Compression, Coverage, DumpKind, Field, FieldValue, OpenedDump, PairFile, Part, Warning};
+pub use opened::{
+    Compression, Coverage, DumpKind, Field, FieldValue, OpenedDump, PairFile, Part, Warning, names_offset,
+};
 
 pub use unpack::UnpackError;
 

@@ -11,11 +11,11 @@ use effigy_process::{AddressRange, CapturedMemory, GapReason, GapSubject, NotRea
 
 use crate::elf_core::read::{Core, CoreError};
 use crate::minidump::read::{Dump, ReadError};
-use crate::opened::or_warn;
+use crate::opened::warn;
 use crate::reflection::{Configuration, ConfigurationError, LARGEST, Pair, PairError, is_configuration};
 use crate::source::{SharedSource, Source};
 use crate::unpack::{UnpackError, unpack};
-use crate::{Coverage, DumpKind, MemoryMap, OpenedDump, PairFile, Warning, facts};
+use crate::{Coverage, DumpKind, MemoryMap, OpenedDump, PairFile, Warning};
 
 /// `MiniDumpWithFullMemory` and `MiniDumpWithPrivateReadWriteMemory`: all that the process has written is there.
 const FULL: u64 = 0x202;
@@ -142,18 +142,17 @@ fn minidump(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDu
     let memory = dump_memory(&dump, &mut warnings);
     let mut process = dump.process(&memory.buffered(), &mut warnings);
     let parts = dump.parts(&mut warnings);
-    let attached = or_warn(dump.attachments(), &mut warnings);
-    let attachments = attached.map(|text| facts::attachments(&text)).transpose();
+    let attachments = dump.attached(&mut warnings);
     Ok(OpenedDump {
         kind: DumpKind::Minidump,
         compression: None,
         coverage: Coverage::said(dump.is_full(), &mut process),
         minidump_type: dump.minidump_type(),
         header: dump.header_fields(),
-        memory: explained(memory, &process, &mut warnings),
+        memory: explained(memory, source.size(), &process, &mut warnings),
         process,
         parts,
-        attachments: or_warn(attachments, &mut warnings).unwrap_or_default(),
+        attachments,
         warnings,
         source,
         pair: Vec::new(),
@@ -163,18 +162,14 @@ fn minidump(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDu
 /// The memory of a minidump; none when its list is damaged.
 fn dump_memory(dump: &Dump, warnings: &mut Vec<Warning>) -> MemoryMap {
     dump.memory().unwrap_or_else(|error| {
-        warnings.push(Warning::new(error.to_string()));
+        warn(Warning::of(&error), warnings);
         MemoryMap::default()
     })
 }
 
 fn core(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, OpenError> {
-    let size = source.size();
     let core = Core::open(source.clone())?;
-    if core.headers_cut() > 0 {
-        let text = format!("the core ends before {} of its program headers", core.headers_cut());
-        warnings.push(Warning::at(size, text));
-    }
+    warnings.extend(core.cut_headers());
     let mut read = core.process(&mut warnings);
     Ok(OpenedDump {
         kind: DumpKind::ElfCore,
@@ -186,7 +181,7 @@ fn core(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, 
         },
         minidump_type: read.minidump_type,
         header: core.header_fields(),
-        memory: explained(core.memory().clone(), &read.process, &mut warnings),
+        memory: explained(core.memory().clone(), source.size(), &read.process, &mut warnings),
         process: read.process,
         parts: read.parts,
         attachments: read.attachments,
@@ -215,32 +210,32 @@ fn pair(
     let pair = Pair::new(&opened)?;
     let memory = pair.memory()?;
     let mut process = pair.process(&memory.buffered(), &mut warnings);
-    let attached = or_warn(pair.default_dump().attachments(), &mut warnings);
-    let attachments = attached.map(|text| facts::attachments(&text)).transpose();
+    let attachments = pair.default_dump().attached(&mut warnings);
     Ok(OpenedDump {
         kind: DumpKind::ReflectionPair,
         compression: None,
         coverage: Coverage::said(pair.memory_dump().is_full(), &mut process),
         minidump_type: pair.minidump_type(),
         header: pair.default_dump().header_fields(),
-        memory: explained(memory, &process, &mut warnings),
+        memory: explained(memory, pair.memory_dump().source().size(), &process, &mut warnings),
         process,
         parts: pair.default_dump().parts(&mut warnings),
-        attachments: or_warn(attachments, &mut warnings).unwrap_or_default(),
+        attachments,
         warnings,
         source: pair.default_dump().source().clone(),
         pair: members,
     })
 }
 
-/// The memory, with what the process says of what is missing.
-fn explained(memory: MemoryMap, process: &Process, warnings: &mut Vec<Warning>) -> MemoryMap {
+/// The memory, with what the process says of what is missing. The file that should hold it ends at `end`.
+fn explained(memory: MemoryMap, end: u64, process: &Process, warnings: &mut Vec<Warning>) -> MemoryMap {
     if memory.missing() > 0 {
         let (missing, there) = (memory.missing(), memory.captured_bytes());
         let text = format!(
-            "the file is truncated: of the memory that it lists {missing} bytes are missing, and {there} are there"
+            "the file is truncated: it ends at {end:#x}, and of the memory that it lists {missing} bytes are missing and \
+             {there} are there"
         );
-        warnings.push(Warning::new(text));
+        warnings.push(Warning::at(end, text));
     }
     let reasons = process.gaps.iter().filter_map(|gap| match (&gap.subject, gap.reason) {
         (GapSubject::Memory(range), GapReason::Redacted) => Some((*range, NotRead::Redacted)),

@@ -1,6 +1,7 @@
 //! A dump that was opened, whatever kind of file it is.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 
 use bstr::BString;
@@ -296,18 +297,79 @@ impl Warning {
     pub(crate) fn at(offset: u64, text: impl Into<String>) -> Self {
         Self { offset: Some(offset), text: text.into(), harmless: false }
     }
+
+    /// What an error says, with its place.
+    pub(crate) fn of(error: &impl Placed) -> Self {
+        Self { offset: error.place(), text: error.to_string(), harmless: false }
+    }
+}
+
+/// `offset 0x1234: what is wrong there`; of a text that names the offset itself, just that.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(offset) = self.offset.filter(|offset| !names_offset(&self.text, *offset)) {
+            write!(f, "offset {offset:#x}: ")?;
+        }
+        f.write_str(&self.text)
+    }
+}
+
+/// Whether a text about something that is wrong says itself that it is at this offset, or that something ends there.
+#[must_use]
+pub fn names_offset(text: &str, offset: u64) -> bool {
+    ["at offset", "ends at"].iter().any(|words| {
+        let named = format!("{words} {offset:#x}");
+        text.match_indices(&named).any(|(at, _)| {
+            let behind = &text[at + named.len()..];
+            !behind.starts_with(|next: char| next.is_ascii_hexdigit())
+        })
+    })
+}
+
+/// An error that knows where in the file it is.
+pub(crate) trait Placed: std::error::Error {
+    /// Offset in bytes from the file's start; `None` where the error is about no one place.
+    fn place(&self) -> Option<u64>;
 }
 
 /// Most warnings that are kept.
 pub(crate) const MOST_WARNINGS: usize = 1000;
 
 /// The value of what could be read; what could not becomes a warning, and the value is the type's default.
-pub(crate) fn or_warn<T: Default>(outcome: Result<T, impl std::error::Error>, warnings: &mut Vec<Warning>) -> T {
+pub(crate) fn or_warn<T: Default>(outcome: Result<T, impl Placed>, warnings: &mut Vec<Warning>) -> T {
     outcome.unwrap_or_else(|error| {
-        // A list of a million entries may be damaged in each.
-        if warnings.len() < MOST_WARNINGS {
-            warnings.push(Warning::new(error.to_string()));
-        }
+        warn(Warning::of(&error), warnings);
         T::default()
     })
+}
+
+/// Adds a warning. What is asked for twice is told once, and of what is damaged in each of a million entries the first.
+pub(crate) fn warn(warning: Warning, warnings: &mut Vec<Warning>) {
+    if warnings.len() < MOST_WARNINGS && !warnings.contains(&warning) {
+        warnings.push(warning);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_said_once() {
+        let shown = |offset, text: &str| Warning::at(offset, text).to_string();
+        assert_eq!(shown(0x20, "the end"), "offset 0x20: the end");
+        assert_eq!(shown(0x20, "a name at offset 0x20 is no text"), "a name at offset 0x20 is no text");
+        assert_eq!(shown(0x20, "the file ends at 0x20, too early"), "the file ends at 0x20, too early");
+        assert_eq!(shown(0x20, "a name at offset 0x200"), "offset 0x20: a name at offset 0x200");
+        assert_eq!(Warning::new("all").to_string(), "all");
+    }
+
+    #[test]
+    fn what_is_said_is_not_said_again() {
+        let mut warnings = Vec::new();
+        for offset in [1, 2, 1] {
+            warn(Warning::at(offset, "x"), &mut warnings);
+        }
+        assert_eq!(warnings.len(), 2);
+    }
 }

@@ -10,6 +10,8 @@ use effigy_process::{Address, AddressRange, CountMoment, Process, Region, Region
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::opened::{Warning, warn};
+
 /// Version of the table; it rises when a field changes its meaning. New fields go to the end of header and entry, whose
 /// lengths are told.
 const VERSION: u32 = 1;
@@ -118,11 +120,19 @@ fn entry(region: &Region) -> Option<Entry> {
     })
 }
 
-/// Completes a process that was read from a dump, whose regions are by rising address, with what a table says of it.
+/// Completes a process that was read from a dump, whose regions are by rising address, with what a table says of it. It
+/// begins at `offset` of the file. One that is damaged becomes a warning.
+pub(crate) fn complete_from(bytes: &[u8], offset: u64, process: &mut Process, warnings: &mut Vec<Warning>) {
+    if let Err(error) = complete(bytes, process) {
+        warn(Warning::at(offset, error.to_string()), warnings);
+    }
+}
+
+/// The same.
 ///
 /// # Errors
 /// When the table is damaged; the process is as it was then.
-pub(crate) fn complete(bytes: &[u8], process: &mut Process) -> Result<(), WorkingSetError> {
+fn complete(bytes: &[u8], process: &mut Process) -> Result<(), WorkingSetError> {
     let Ok((header, _)) = Header::read_from_prefix(bytes) else { return Err(WorkingSetError::Header(bytes.len())) };
     if header.version.get() != VERSION {
         return Err(WorkingSetError::Version(header.version.get()));

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The operating system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Platform {
     /// Linux.
@@ -25,7 +24,55 @@ pub enum Platform {
     Other(u32),
 }
 
+/// A text for each, so that it is one for those without a name, too: `linux`, `mac_os`, `other_0x8202`.
+impl Serialize for Platform {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (self, NAMES.iter().find(|(known, _)| known == self)) {
+            (_, Some((_, name))) => serializer.serialize_str(name),
+            (Self::Other(number), None) => serializer.collect_str(&format_args!("{OTHER}{number:#x}")),
+            (_, None) => serializer.serialize_str(UNKNOWN),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Platform {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Stored {
+            Text(String),
+            /// As dumps have it that older versions wrote.
+            Number {
+                other: u32,
+            },
+        }
+        let text = match Stored::deserialize(deserializer)? {
+            Stored::Text(text) => text,
+            Stored::Number { other } => return Ok(Self::Other(other)),
+        };
+        let known = NAMES.iter().find(|(_, name)| *name == text).map(|(known, _)| *known);
+        let number = || u32::from_str_radix(text.strip_prefix(OTHER)?.strip_prefix("0x")?, 16).ok();
+        Ok(known.or_else(|| number().map(Self::Other)).unwrap_or(Self::UNKNOWN))
+    }
+}
+
+/// Platforms that have a name in JSON.
+const NAMES: [(Platform, &str); 6] = [
+    (Platform::Linux, "linux"),
+    (Platform::Android, "android"),
+    (Platform::Windows, "windows"),
+    (Platform::MacOs, "mac_os"),
+    (Platform::Ios, "ios"),
+    (Platform::UNKNOWN, UNKNOWN),
+];
+const UNKNOWN: &str = "unknown";
+/// What stands before the number of another.
+const OTHER: &str = "other_";
+
 impl Platform {
+    /// That of a dump that does not tell.
+    pub const UNKNOWN: Self = Self::Other(u32::MAX);
+
     /// Whether it is a Linux kernel, with signals and `/proc` as one has.
     #[must_use]
     pub fn is_linux(self) -> bool {
@@ -130,4 +177,23 @@ pub struct Cpu {
     pub features: u32,
     /// Current frequency in MHz; 0 when not known.
     pub mhz: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_texts() {
+        for (platform, text) in [
+            (Platform::MacOs, "\"mac_os\""),
+            (Platform::Other(0x8202), "\"other_0x8202\""),
+            (Platform::UNKNOWN, "\"unknown\""),
+        ] {
+            assert_eq!(serde_json::to_string(&platform).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Platform>(text).unwrap(), platform);
+        }
+        assert_eq!(serde_json::from_str::<Platform>("{\"other\":9}").unwrap(), Platform::Other(9));
+        assert_eq!(serde_json::from_str::<Platform>("\"plan_9\"").unwrap(), Platform::UNKNOWN);
+    }
 }

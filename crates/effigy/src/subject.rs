@@ -147,10 +147,7 @@ impl Subject {
     /// What is wrong with the file, for people.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let warnings = self.dump().map_or(&[][..], |dump| &dump.warnings);
-        let text = |warning: &effigy_formats::Warning| {
-            let place = warning.offset.map(|offset| format!("offset {offset:#x}: ")).unwrap_or_default();
-            format!("{place}{}", print::safe(warning.text.as_bytes()))
-        };
+        let text = |warning: &effigy_formats::Warning| print::safe(warning.to_string().as_bytes());
         let images = self.images.as_ref().map_or(&[][..], Images::warnings);
         warnings.iter().map(text).chain(images.iter().cloned()).collect()
     }

@@ -1,6 +1,7 @@
 //! Commands that read: on other people's dumps, on effigy's own, and on running processes.
 
 mod agreement;
+mod answers;
 mod changes;
 mod documents;
 mod images;

@@ -101,10 +101,15 @@ fn section(path: &Path) -> BTreeMap<String, String> {
 /// `--split`: threads and modules in one file, memory in another, and a third that names both.
 #[test]
 fn split() {
-    for arguments in [&["-r"][..], &Mode::Clone.arguments(), &best(is_root()).arguments()] {
+    // By the name of what is opened, too, which no dump must get.
+    for (name, arguments) in [
+        ("pair.dmp", &["-r"][..]),
+        ("pair.dmp", &Mode::Clone.arguments()[..]),
+        ("pair.ini", &best(is_root()).arguments()[..]),
+    ] {
         let (dir, target) = (scratch(), Plan::c("big").args(["-m", "16", "-t", "5"]).start());
         let (before, mappings) = (State::of(target.pid), Mappings::of(target.pid));
-        let run = effigy(["dump", &target.pid_text(), "--split", "-o", "pair.dmp"]).args(arguments);
+        let run = effigy(["dump", &target.pid_text(), "--split", "-o", name]).args(arguments);
         run.dir(dir.path()).run().expect(0);
         before.assert_unharmed(Tolerance::STRICT);
         mappings.assert_same();

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::offset_of;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zerocopy::FromBytes;
@@ -34,32 +35,46 @@ pub enum ContainerError {
     #[error("compressed with zstd, but without the table that lets parts be read; decompress it first (zstd -d)")]
     NoSeekTable,
     /// The table makes no sense.
-    #[error("the table of the compressed file is damaged: {what}")]
+    #[error("the table of the compressed file is damaged: {field} at offset {offset:#x}: {what}")]
     BadSeekTable {
+        /// The field that makes none, by the name that the format's description has for it.
+        field: &'static str,
+        /// Where it stands, from the start of the file, in bytes.
+        offset: u64,
         /// In which way.
         what: &'static str,
     },
     /// A frame claims to hold more than is reasonable.
-    #[error("frame {frame} of the compressed file claims to hold {size} bytes, more than is accepted")]
+    #[error(
+        "frame {frame} of the compressed file, at offset {offset:#x}, claims to hold {size} bytes, more than is accepted"
+    )]
     FrameTooLarge {
         /// Its number, from 0.
         frame: usize,
+        /// Where it begins, from the start of the file, in bytes.
+        offset: u64,
         /// Bytes that it claims to hold.
         size: u32,
     },
     /// A frame cannot be decompressed, or its checksum is wrong.
-    #[error("decompressing frame {frame} of the compressed file")]
+    #[error("decompressing frame {frame} of the compressed file, at offset {offset:#x}")]
     Corrupt {
         /// Its number, from 0.
         frame: usize,
+        /// Where it begins, from the start of the file, in bytes.
+        offset: u64,
         /// What zstd says.
         source: io::Error,
     },
     /// A frame does not hold as much as the table says.
-    #[error("frame {frame} of the compressed file holds {actual} bytes where its table says {expected}")]
+    #[error(
+        "frame {frame} of the compressed file, at offset {offset:#x}, holds {actual} bytes where its table says {expected}"
+    )]
     WrongLength {
         /// Its number, from 0.
         frame: usize,
+        /// Where it begins, from the start of the file, in bytes.
+        offset: u64,
         /// Bytes that the table says.
         expected: u32,
         /// Bytes that it holds.
@@ -95,20 +110,24 @@ impl<S: Source> SeekableReader<S> {
     /// # Errors
     /// When it is no container, or its table is damaged.
     pub fn new(source: S) -> Result<Self, ContainerError> {
-        let (table, entry_size) = table(&source)?;
+        let Table { bytes: table, at: table_at, entry_size } = table(&source)?;
         // As many entries as there are bytes for them, so this is bounded by the file's own length.
         let mut frames = Vec::with_capacity(table.len() / entry_size);
         let (mut at, mut start) = (0u64, 0u64);
-        for entry in table.chunks_exact(entry_size) {
-            let (entry, _) = Entry::read_from_prefix(entry).map_err(|_| bad("an entry is cut short"))?;
+        let entry_at = |index: usize| table_at + (index * entry_size) as u64;
+        let wrong = |index: usize, what| bad("Compressed_Size", entry_at(index), what);
+        for (index, entry) in table.chunks_exact(entry_size).enumerate() {
+            let (entry, _) = Entry::read_from_prefix(entry).map_err(|_| wrong(index, "it is cut short"))?;
             let frame = Frame { at, compressed: entry.compressed.get(), start, contents: entry.contents.get() };
-            at = at.checked_add(frame.compressed.into()).ok_or(bad("its frames are longer than the file"))?;
-            start = start.checked_add(u64::from(frame.contents)).ok_or(bad("its contents are too long"))?;
+            let end = at.checked_add(frame.compressed.into()).filter(|end| *end <= table_at);
+            at = end.ok_or_else(|| wrong(index, "the frame reaches beyond the table's beginning"))?;
+            let too_long = || bad("Decompressed_Size", entry_at(index) + 4, "the contents are too long");
+            start = start.checked_add(u64::from(frame.contents)).ok_or_else(too_long)?;
             frames.push(frame);
         }
-        let behind = (table.len() + size_of::<SkippableHeader>() + size_of::<Footer>()) as u64;
-        if at.checked_add(behind) != Some(source.size()) {
-            return Err(bad("its frames are not as long as the file"));
+        let head = size_of::<SkippableHeader>() as u64;
+        if at.checked_add(head) != Some(table_at) {
+            return Err(wrong(0, "the frames of all entries end before the table begins"));
         }
         Ok(Self { source, frames, contents: start, cache: Mutex::default() })
     }
@@ -191,9 +210,9 @@ impl<S: Source> SeekableReader<S> {
         let frame = self.frames[number];
         let size = frame.contents.max(frame.compressed / 2);
         if size > MAX_CONTENTS {
-            return Err(ContainerError::FrameTooLarge { frame: number, size });
+            return Err(ContainerError::FrameTooLarge { frame: number, offset: frame.at, size });
         }
-        let corrupt = |source| ContainerError::Corrupt { frame: number, source };
+        let corrupt = |source| ContainerError::Corrupt { frame: number, offset: frame.at, source };
         // Within the file: `new` added the lengths up.
         let mut compressed = vec![0; frame.compressed as usize];
         self.source.read_exact_at(frame.at, &mut compressed).map_err(ContainerError::Read)?;
@@ -202,14 +221,24 @@ impl<S: Source> SeekableReader<S> {
             .map_err(corrupt)?;
         if contents.len() != frame.contents as usize {
             let (expected, actual) = (frame.contents, contents.len());
-            return Err(ContainerError::WrongLength { frame: number, expected, actual });
+            return Err(ContainerError::WrongLength { frame: number, offset: frame.at, expected, actual });
         }
         Ok(contents)
     }
 }
 
-/// The entries of the table and the length of one.
-fn table(source: &impl Source) -> Result<(Vec<u8>, usize), ContainerError> {
+/// The table of a container.
+struct Table {
+    /// Its entries.
+    bytes: Vec<u8>,
+    /// Where they begin in the file.
+    at: u64,
+    /// Length of one.
+    entry_size: usize,
+}
+
+/// Finds the table by the file's end, where it says how long it is.
+fn table(source: &impl Source) -> Result<Table, ContainerError> {
     let read = |from: u64, size: usize| {
         let mut bytes = vec![0; size];
         source.read_exact_at(from, &mut bytes).map_err(ContainerError::Read).map(|()| bytes)
@@ -220,21 +249,29 @@ fn table(source: &impl Source) -> Result<(Vec<u8>, usize), ContainerError> {
         return Err(without_table(source));
     }
     if footer.descriptor & RESERVED != 0 {
-        return Err(bad("reserved bits are set"));
+        let at = foot + offset_of!(Footer, descriptor) as u64;
+        return Err(bad("Seek_Table_Descriptor", at, "reserved bits are set"));
     }
     let checksum = if footer.descriptor & HAS_CHECKSUMS != 0 { CHECKSUM_SIZE } else { 0 };
     let entry_size = size_of::<Entry>() + checksum;
+    let too_many = |what| bad("Number_Of_Frames", foot, what);
     let size = usize::try_from(footer.frames.get()).ok().and_then(|frames| frames.checked_mul(entry_size));
     // Within the file, so that nothing is allocated that the file does not have.
-    let (size, from) =
-        size.and_then(|size| Some((size, foot.checked_sub(size as u64)?))).ok_or(bad("it is longer than the file"))?;
-    let head = from.checked_sub(size_of::<SkippableHeader>() as u64).ok_or(bad("its beginning is missing"))?;
+    let (size, from) = size
+        .and_then(|size| Some((size, foot.checked_sub(size as u64)?)))
+        .ok_or_else(|| too_many("so many entries are longer than the file"))?;
+    let beginning = "before so many entries there is no beginning of a table";
+    let head = from.checked_sub(size_of::<SkippableHeader>() as u64).ok_or_else(|| too_many(beginning))?;
     let header = SkippableHeader::read_from_bytes(&read(head, size_of::<SkippableHeader>())?)
-        .map_err(|_| bad("its beginning is missing"))?;
-    if header.magic.get() != TABLE_MAGIC || u64::from(header.size.get()) != source.size() - from {
-        return Err(bad("it does not begin where its end says"));
+        .map_err(|_| too_many(beginning))?;
+    if header.magic.get() != TABLE_MAGIC {
+        return Err(too_many(beginning));
     }
-    Ok((read(from, size)?, entry_size))
+    if u64::from(header.size.get()) != source.size() - from {
+        let at = head + offset_of!(SkippableHeader, size) as u64;
+        return Err(bad("Frame_Size", at, "the table does not end where the file does"));
+    }
+    Ok(Table { bytes: read(from, size)?, at: from, entry_size })
 }
 
 /// What a file without a table is.
@@ -247,6 +284,6 @@ fn without_table(source: &impl Source) -> ContainerError {
     }
 }
 
-fn bad(what: &'static str) -> ContainerError {
-    ContainerError::BadSeekTable { what }
+fn bad(field: &'static str, offset: u64, what: &'static str) -> ContainerError {
+    ContainerError::BadSeekTable { field, offset, what }
 }

@@ -97,6 +97,7 @@ mod cores;
 pub(crate) mod corpus;
 mod damage;
 mod laziness;
+mod messages;
 mod notes;
 mod oracle;
 

@@ -4,7 +4,6 @@
 //! around keys and values, one pair of quotes around a value. Stricter in one thing: a key that is there twice is an
 //! error, as nobody can know which was meant. More lenient in one: a comment may follow a value.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use super::ConfigurationError;
@@ -81,9 +80,10 @@ impl Configuration {
             return Err(ConfigurationError::TooLarge { size, limit: LARGEST });
         }
         let (encoding, text) = Encoding::of(bytes);
-        let (text, is_valid) = encoding.decode(text);
-        if !is_valid {
-            return Err(ConfigurationError::Encoding);
+        let mark = size - text.len() as u64;
+        let (text, wrong) = encoding.decode(text);
+        if let Some(at) = wrong {
+            return Err(ConfigurationError::Encoding { encoding: encoding.name(), offset: mark + at as u64 });
         }
         let mut found: [Option<String>; 3] = [const { None }; 3];
         let (mut inside, mut seen) = (false, false);
@@ -188,24 +188,34 @@ impl Encoding {
         }
     }
 
-    /// The text, with a replacement for what is none, and whether there was no such thing.
-    fn decode(self, bytes: &[u8]) -> (String, bool) {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Utf8 => "UTF-8",
+            Self::Utf16Little | Self::Utf16Big => "UTF-16",
+        }
+    }
+
+    /// The text, with a replacement for what is none, and where the first such thing is, in bytes.
+    fn decode(self, bytes: &[u8]) -> (String, Option<usize>) {
         let number = match self {
             Self::Utf8 => {
-                let text = String::from_utf8_lossy(bytes);
-                return (text.to_string(), matches!(text, Cow::Borrowed(_)));
+                let wrong = std::str::from_utf8(bytes).err().map(|error| error.valid_up_to());
+                return (String::from_utf8_lossy(bytes).into_owned(), wrong);
             }
             Self::Utf16Little => u16::from_le_bytes,
             Self::Utf16Big => u16::from_be_bytes,
         };
         let (units, rest) = bytes.as_chunks::<2>();
-        let mut is_valid = rest.is_empty();
-        let letters = char::decode_utf16(units.iter().map(|unit| number(*unit)));
-        let text = letters.map(|letter| {
-            is_valid &= letter.is_ok();
-            letter.unwrap_or(char::REPLACEMENT_CHARACTER)
-        });
-        (text.collect(), is_valid)
+        let (mut text, mut done, mut wrong) = (String::new(), 0, None);
+        for letter in char::decode_utf16(units.iter().map(|unit| number(*unit))) {
+            if letter.is_err() {
+                wrong = wrong.or(Some(done * 2));
+            }
+            let letter = letter.unwrap_or(char::REPLACEMENT_CHARACTER);
+            done += letter.len_utf16();
+            text.push(letter);
+        }
+        (text, wrong.or((!rest.is_empty()).then_some(done * 2)))
     }
 }
 
@@ -310,8 +320,12 @@ mod tests {
             assert!(is_configuration(&bytes));
             assert!(is_configuration(&bytes[..bytes.len() - 1]));
         }
-        for bytes in [&b"[UserModeDump]\n\xff=1"[..], b"\xff\xfe[", b"\xff\xfe\x00\xd8"] {
-            assert_eq!(Configuration::parse(bytes), Err(ConfigurationError::Encoding));
+        for (bytes, encoding, offset) in [
+            (&b"[UserModeDump]\n\xff=1"[..], "UTF-8", 15),
+            (b"\xff\xfe[", "UTF-16", 2),
+            (b"\xff\xfe\x3d\xd8\x00\xde\x00\xd8\x41\0", "UTF-16", 6),
+        ] {
+            assert_eq!(Configuration::parse(bytes), Err(ConfigurationError::Encoding { encoding, offset }));
         }
     }
 

@@ -21,8 +21,13 @@ pub enum ConfigurationError {
         limit: u64,
     },
     /// It is no text, or text of an unknown code page.
-    #[error("the configuration file is text in neither UTF-8 nor UTF-16")]
-    Encoding,
+    #[error("the configuration file is no text in {encoding} from offset {offset:#x} on")]
+    Encoding {
+        /// What it seems to be by its beginning.
+        encoding: &'static str,
+        /// Where the first bytes are that are none, from the start of the file, in bytes.
+        offset: u64,
+    },
     /// It has no section `[UserModeDump]`.
     #[error("the configuration file has no section [UserModeDump]")]
     NoSection,

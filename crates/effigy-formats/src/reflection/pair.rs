@@ -18,6 +18,7 @@ const CLOCK_TOLERANCE: u32 = 2;
 /// A process whose threads and facts are in one dump, its memory in another, and its modules in one of the two or a third.
 #[derive(Clone, Debug)]
 pub struct Pair {
+    files: Files,
     default: Dump,
     memory: Dump,
     module: Dump,
@@ -44,7 +45,7 @@ impl Pair {
         check_parts(&default, &memory, files)?;
         same_process(&default, &memory, &files.default, &files.memory)?;
         same_process(&default, &module, &files.default, &files.module)?;
-        Ok(Self { default, memory, module })
+        Ok(Self { files: files.clone(), default, memory, module })
     }
 
     /// The dump that `default` names. Whatever stands in a dump by its offset in the file, such as the list of
@@ -133,8 +134,12 @@ impl Pair {
     ///
     /// # Errors
     /// When a list of memory is cut off.
-    pub fn memory(&self) -> Result<MemoryMap, ReadError> {
-        Ok(self.memory.memory()?.completed_by(self.default.memory()?))
+    pub fn memory(&self) -> Result<MemoryMap, PairError> {
+        let of = |dump: &Dump, key| {
+            let path = || self.files.get(key).to_owned();
+            dump.memory().map_err(|source| PairError::NotDump { key, path: path(), source })
+        };
+        Ok(of(&self.memory, Key::Memory)?.completed_by(of(&self.default, Key::Default)?))
     }
 
     /// Where the process has something mapped, by rising address; `None` when neither dump tells.

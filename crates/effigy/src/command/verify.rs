@@ -11,7 +11,7 @@ use std::path::Path;
 
 use effigy_dump::sink::size;
 use effigy_formats::verify::{Defect, Severity, Verdict, verify};
-use effigy_formats::{DumpKind, OpenedDump};
+use effigy_formats::{DumpKind, OpenedDump, names_offset};
 use effigy_process::CapturedMemory;
 use serde::Serialize;
 
@@ -94,7 +94,8 @@ fn tell(name: &str, answer: &Answer<'_>, verdict: &Verdict) {
     for defect in &verdict.defects {
         broken += u64::from(defect.severity == Severity::Broken);
         let word = if defect.severity == Severity::Broken { "broken" } else { "odd" };
-        let place = defect.offset.map_or_else(String::new, |offset| format!("at {offset:#x}"));
+        let unsaid = defect.offset.filter(|offset| !names_offset(&defect.text, *offset));
+        let place = unsaid.map_or_else(String::new, |offset| format!("at {offset:#x}"));
         let file = defect.file.as_ref().map_or_else(String::new, |file| print::safe(file.as_bytes()));
         let parts = [file, print::safe(defect.field.as_bytes()), place];
         let subject = parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ");

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use effigy_formats::container::ContainerError;
+use effigy_formats::elf_core::read::CoreError;
+use effigy_formats::minidump::read::ReadError;
 use effigy_formats::{OpenError, OpenedDump, UnpackError};
 
 use super::Refused;
@@ -35,6 +38,9 @@ fn meant(name: &str) -> String {
     format!("; this is about dumps, and effigy dump {name} takes one of process {name}")
 }
 
+/// What may help where a file ends too early.
+const CUT: &str = "; the file may have been cut: it was copied in part, or whoever wrote it ran out of room";
+
 /// What may help.
 fn advice(error: &OpenError) -> &'static str {
     match error {
@@ -43,6 +49,14 @@ fn advice(error: &OpenError) -> &'static str {
         }
         OpenError::Empty => "; whoever wrote it may have run out of room",
         OpenError::Unpack(UnpackError::Scratch(_)) => "; TMPDIR may name a folder with more room",
+        OpenError::Unpack(UnpackError::Container(ContainerError::BadSeekTable { .. })) => {
+            "; zstd -d may unpack it all the same, as it does not need that table"
+        }
+        OpenError::Core(CoreError::NotCore { kind: 2 | 3 }) => {
+            "; it is the file of a program: what is read is a dump of its process"
+        }
+        OpenError::Core(CoreError::Truncated { .. }) | OpenError::Minidump(ReadError::OutOfBounds { .. }) => CUT,
+        OpenError::Minidump(ReadError::Field { .. }) => CUT,
         _ => "",
     }
 }

@@ -91,7 +91,7 @@ impl Comparison {
 }
 
 /// The dumps of the corpus that are well formed, by their paths in it.
-fn dumps(corpus: &Path, beginnings: &[&str]) -> Vec<String> {
+pub(super) fn dumps(corpus: &Path, beginnings: &[&str]) -> Vec<String> {
     let index = std::fs::read_to_string(corpus.join("INDEX.tsv")).unwrap();
     let rows = index.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>());
     let chosen = rows.filter(|row| beginnings.iter().any(|beginning| row[4].starts_with(beginning)));

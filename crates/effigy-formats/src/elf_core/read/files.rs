@@ -15,13 +15,18 @@ const PROGRAM_HEADERS: u64 = 3;
 const EXECUTED_NAME: u64 = 31;
 const VDSO: u64 = 33;
 
-/// `NT_FILE`: how many, the unit of offsets, then start, end and offset of each, then all names.
-pub(super) fn table(shape: Shape, bytes: &[u8]) -> Result<Vec<Mapped>, CoreError> {
-    let damaged = CoreError::Damaged { what: "NT_FILE counts more files than it has room for" };
+/// `NT_FILE`: how many, the unit of offsets, then start, end and offset of each, then all names. Its contents begin at
+/// `offset` of the file.
+pub(super) fn table(shape: Shape, bytes: &[u8], offset: u64) -> Result<Vec<Mapped>, CoreError> {
+    let (word, size) = (shape.word_size(), bytes.len() as u64);
     let mut at = shape.cursor(bytes);
-    let (Some(count), Some(unit)) = (at.word(), at.word()) else { return Err(damaged) };
-    let size = usize::try_from(count).ok().and_then(|count| count.checked_mul(3 * shape.word_size()));
-    let places = size.and_then(|size| at.take(size)).ok_or(damaged)?;
+    let (Some(count), Some(unit)) = (at.word(), at.word()) else {
+        let least = 2 * word as u64;
+        return Err(CoreError::ShortNote { note: "NT_FILE", offset, size, field: "page_size", least });
+    };
+    let length = usize::try_from(count).ok().and_then(|count| count.checked_mul(3 * word));
+    let too_many = CoreError::Count { note: "NT_FILE", offset, count, entry_size: 3 * word as u64, size };
+    let places = length.and_then(|length| at.take(length)).ok_or(too_many)?;
     let mut places = shape.cursor(places);
     let mut names = at.rest().split_str(b"\0");
     let entries = std::iter::from_fn(|| {

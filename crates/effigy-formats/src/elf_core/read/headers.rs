@@ -11,6 +11,10 @@ use super::cursor::{Cursor, Shape};
 use crate::opened::{Field, FieldValue};
 use crate::source::Source;
 
+/// Bytes of an ELF header.
+const SIZE_32: u64 = 52;
+const SIZE_64: u64 = 64;
+
 /// Most bytes of program headers that are read: those of a million segments.
 const LARGEST_TABLE: u64 = 64 << 20;
 
@@ -82,19 +86,21 @@ impl FileHeader {
         if !bytes.starts_with(&MAGIC) {
             return Err(CoreError::NotElf);
         }
-        let truncated = CoreError::Truncated { what: "ELF header" };
-        let (Some(class), Some(order)) = (bytes.get(4), bytes.get(5)) else { return Err(truncated) };
-        let class = match *class {
-            CLASS_64 => Class::Elf64,
-            CLASS_32 => Class::Elf32,
-            _ => return Err(CoreError::Unsupported { what: "ELF files that are neither 32 nor 64 bits" }),
+        let truncated = |size| CoreError::Truncated { what: "ELF header", offset: 0, size, end: bytes.len() as u64 };
+        let (Some(class), Some(order)) = (bytes.get(4), bytes.get(5)) else { return Err(truncated(SIZE_32)) };
+        let unknown =
+            |field, offset, value: u8, known| CoreError::Unsupported { field, offset, value: value.into(), known };
+        let (class, size) = match *class {
+            CLASS_64 => (Class::Elf64, SIZE_64),
+            CLASS_32 => (Class::Elf32, SIZE_32),
+            other => return Err(unknown("e_ident[EI_CLASS]", 4, other, "1 (32 bits) or 2 (64 bits)")),
         };
         let order = match *order {
             LITTLE_ENDIAN => ByteOrder::Little,
             BIG_ENDIAN => ByteOrder::Big,
-            _ => return Err(CoreError::Unsupported { what: "ELF files of an unknown order of bytes" }),
+            other => return Err(unknown("e_ident[EI_DATA]", 5, other, "1 (low byte first) or 2 (high byte first)")),
         };
-        Self::fields(Shape { class, order }, bytes).ok_or(truncated)
+        Self::fields(Shape { class, order }, bytes).ok_or(truncated(size))
     }
 
     fn fields(shape: Shape, bytes: &[u8]) -> Option<Self> {
@@ -154,9 +160,18 @@ impl FileHeader {
         let count = self.count(file)?;
         let each = u64::from(self.shape.class.program_header_size());
         if count > 0 && u64::from(self.program_header_size) != each {
-            return Err(CoreError::Damaged { what: "program headers of an unknown length" });
+            let (offset, known) = match self.shape.class {
+                Class::Elf32 => (42, "32"),
+                Class::Elf64 => (54, "56"),
+            };
+            let value = self.program_header_size.into();
+            return Err(CoreError::Unsupported { field: "e_phentsize", offset, value, known });
         }
-        let room = file.size().saturating_sub(self.program_headers) / each;
+        if self.program_headers > file.size() {
+            let (what, offset, size) = ("program headers", self.program_headers, count * each);
+            return Err(CoreError::Truncated { what, offset, size, end: file.size() });
+        }
+        let room = (file.size() - self.program_headers) / each;
         let there = count.min(room).min(LARGEST_TABLE / each);
         let bytes = part(file, self.program_headers, there * each, "program headers")?;
         let headers = bytes
@@ -171,6 +186,11 @@ impl FileHeader {
         if self.program_header_count != MANY_SEGMENTS {
             return Ok(self.program_header_count.into());
         }
+        if self.section_headers == 0 {
+            let offset = if self.shape.class == Class::Elf32 { 32 } else { 40 };
+            let known = "the place of the section header that counts the segments (e_phnum is 65535)";
+            return Err(CoreError::Unsupported { field: "e_shoff", offset, value: 0, known });
+        }
         let size = self.shape.class.section_header_size();
         let section = part(file, self.section_headers, size.into(), "section header")?;
         let mut at = self.shape.cursor(&section);
@@ -181,7 +201,9 @@ impl FileHeader {
             at.half()?;
             at.half()
         };
-        info().map(u64::from).ok_or(CoreError::Truncated { what: "section header" })
+        let (offset, size) = (self.section_headers, u64::from(size));
+        let cut = CoreError::Truncated { what: "section header", offset, size, end: file.size() };
+        info().map(u64::from).ok_or(cut)
     }
 }
 
@@ -217,7 +239,8 @@ impl ProgramHeader {
 /// `size` bytes at `offset`, when the file has them all.
 pub(super) fn part(file: &dyn Source, offset: u64, size: u64, what: &'static str) -> Result<Vec<u8>, CoreError> {
     let inside = offset.checked_add(size).is_some_and(|end| end <= file.size());
-    let length = usize::try_from(size).ok().filter(|_| inside).ok_or(CoreError::Truncated { what })?;
+    let cut = CoreError::Truncated { what, offset, size, end: file.size() };
+    let length = usize::try_from(size).ok().filter(|_| inside).ok_or(cut)?;
     let mut bytes = vec![0; length];
     file.read_exact_at(offset, &mut bytes).map_err(|error| CoreError::Input {
         what,

@@ -6,7 +6,7 @@ use effigy_process::{Address, Identity, ProcessId};
 use super::cursor::Shape;
 
 /// `struct elf_prpsinfo`, of which there are three: with 64-bit words; with 32-bit words and 16-bit user ids (x86, arm);
-/// with 32-bit words and 32-bit user ids. They are told apart by their length.
+/// with 32-bit words and 32-bit user ids. The last two are told apart by their length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ProcessInfo {
     pub(super) state: u8,
@@ -29,7 +29,7 @@ impl ProcessInfo {
     pub(super) fn read(shape: Shape, bytes: &[u8]) -> Option<Self> {
         let mut at = shape.cursor(bytes);
         let head = at.take(4)?.first_chunk::<4>()?;
-        let wide = shape.word_size() == 8 && bytes.len() >= 136;
+        let wide = shape.word_size() == 8;
         if wide {
             at.take(4)?;
         }
@@ -90,7 +90,7 @@ pub(super) fn signal(shape: Shape, bytes: &[u8]) -> Option<Signal> {
     let mut at = shape.cursor(bytes);
     let (number, _error, code) = (at.half()?.cast_signed(), at.half()?, at.half()?.cast_signed());
     if shape.word_size() == 8 {
-        at.half()?;
+        at.half();
     }
     // SIGILL, SIGTRAP, SIGBUS, SIGFPE and SIGSEGV, when the kernel raised them for an instruction; SI_KERNEL has no
     // address.

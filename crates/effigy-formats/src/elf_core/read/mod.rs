@@ -5,6 +5,7 @@
 
 mod coverage;
 mod cursor;
+mod error;
 mod fields;
 mod files;
 mod headers;
@@ -20,6 +21,7 @@ use bstr::BString;
 use effigy_process::{Address, AddressRange, Architecture, ByteOrder, Memory, NotRead, Protection};
 
 pub(crate) use self::cursor::{Cursor, Shape};
+pub use self::error::CoreError;
 pub(crate) use self::fields::of as fields_of;
 pub(crate) use self::headers::{FileHeader, ProgramHeader, RawSegment};
 pub use self::notes::{Note, Notes};
@@ -27,66 +29,11 @@ use super::layout;
 pub use super::layout::Class;
 use crate::MemoryMap;
 use crate::memory::Found;
-use crate::opened::Field;
+use crate::opened::{Field, Warning};
 use crate::source::{Buffered, SharedSource, Source};
 
 /// Where files are mapped, by rising address, and their paths.
 pub(crate) type MappedFiles = Vec<(AddressRange, BString)>;
-
-/// Why a core cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CoreError {
-    /// It does not begin as ELF files do.
-    #[error("not an ELF file")]
-    NotElf,
-    /// It is an ELF file of another type.
-    #[error("an ELF file of type {kind}, not a core (type 4)")]
-    NotCore {
-        /// Its `e_type`.
-        kind: u16,
-    },
-    /// It is of a kind that effigy does not read.
-    #[error("{what} are not supported")]
-    Unsupported {
-        /// Which kind.
-        what: &'static str,
-    },
-    /// It ends before something that it must have.
-    #[error("the core ends before the end of its {what}")]
-    Truncated {
-        /// What it must have.
-        what: &'static str,
-    },
-    /// The file cannot be read.
-    #[error("reading the core's {what} at offset {offset:#x}: {detail}")]
-    Input {
-        /// What was to be read.
-        what: &'static str,
-        /// Where it begins, from the start of the file, in bytes.
-        offset: u64,
-        /// Kind of the system's error.
-        kind: std::io::ErrorKind,
-        /// The system's words.
-        detail: String,
-    },
-    /// Something is longer than anything of its kind.
-    #[error("a {what} of {size} bytes at offset {offset:#x} is longer than is accepted")]
-    TooLarge {
-        /// What it is.
-        what: &'static str,
-        /// Where it begins, from the start of the file, in bytes.
-        offset: u64,
-        /// Its length in bytes.
-        size: u64,
-    },
-    /// A header says something impossible.
-    #[error("the core's headers are damaged: {what}")]
-    Damaged {
-        /// What is wrong with it.
-        what: &'static str,
-    },
-}
 
 /// Most bytes of a note that are read: ten times what the list of a process's files takes at the most.
 const LARGEST_NOTE: u64 = 256 << 20;
@@ -99,6 +46,7 @@ pub struct Core {
     segments: Vec<Segment>,
     memory: MemoryMap,
     notes: Vec<notes::Place>,
+    header_count: u64,
     headers_cut: u64,
 }
 
@@ -154,7 +102,8 @@ impl Core {
         }
         let memory = found.finish(Some(segments.iter().map(|segment| segment.range).collect()));
         let file = Arc::new(Buffered::new(source));
-        Ok(Self { file, header, segments, memory, notes, headers_cut: table.cut })
+        let header_count = table.headers.len() as u64 + table.cut;
+        Ok(Self { file, header, segments, memory, notes, header_count, headers_cut: table.cut })
     }
 
     /// Width of its addresses.
@@ -204,7 +153,7 @@ impl Core {
         let is_list = |note: &Note| note.kind == layout::note::FILE && matches!(&note.owner[..], b"CORE" | b"");
         let Some(note) = self.notes().filter_map(Result::ok).find(is_list) else { return Ok(None) };
         // What is wrong with the list itself was told before.
-        let files = files::table(self.header.shape, &note.description()?).unwrap_or_default();
+        let files = files::table(self.header.shape, &note.description()?, note.offset).unwrap_or_default();
         Ok(Some((note.offset, files.into_iter().map(|mapped| (mapped.range, mapped.path)).collect())))
     }
 
@@ -218,6 +167,16 @@ impl Core {
     #[must_use]
     pub fn headers_cut(&self) -> u64 {
         self.headers_cut
+    }
+
+    /// What is wrong where the file ends before some of its program headers.
+    pub(crate) fn cut_headers(&self) -> Option<Warning> {
+        let (cut, count, end) = (self.headers_cut, self.header_count, self.file.size());
+        let at = self.header.program_headers;
+        let text = format!(
+            "the core ends at {end:#x}, before {cut} of its {count} program headers, which begin at {at:#x} (e_phoff)"
+        );
+        (cut > 0).then(|| Warning::at(end, text))
     }
 
     /// Its notes, in the order of the file.

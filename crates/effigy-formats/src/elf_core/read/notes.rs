@@ -69,8 +69,8 @@ pub struct Notes<'p> {
     at: u64,
     end: u64,
     align: u64,
-    /// Whether the file has all of the segment at hand.
-    whole: bool,
+    /// The segment at hand, where the file ends before it does.
+    cut: Option<Place>,
     /// How long the segments that follow may be, all together. Those that lie over each other would be read as often as
     /// there are headers for them, which may be a million.
     left: u64,
@@ -78,31 +78,39 @@ pub struct Notes<'p> {
 
 impl<'p> Notes<'p> {
     pub(super) fn new(file: &'p Arc<Buffered>, shape: Shape, places: &'p [Place]) -> Self {
-        Self { file, shape, places: places.iter(), at: 0, end: 0, align: 4, whole: true, left: file.size() }
+        Self { file, shape, places: places.iter(), at: 0, end: 0, align: 4, cut: None, left: file.size() }
     }
 
     fn stop(&mut self) {
-        (self.at, self.end, self.whole) = (0, 0, true);
+        (self.at, self.end, self.cut) = (0, 0, None);
         self.places = [].iter();
     }
 
-    /// The note at hand; `Ok(None)` when it does not fit.
-    fn take(&mut self) -> Result<Option<Note>, CoreError> {
+    /// What is wrong where the file ends before the segment does.
+    fn truncated(&self, place: Place) -> CoreError {
+        CoreError::Truncated { what: "notes", offset: place.offset, size: place.size, end: self.file.size() }
+    }
+
+    /// The note at hand.
+    fn take(&mut self) -> Result<Note, CoreError> {
+        let (offset, end_of_segment) = (self.at, self.end);
         let left = self.end - self.at;
+        let cut = self.cut.map(|place| self.truncated(place));
+        let headless = || CoreError::NoteHeader { offset, end: end_of_segment };
         if left < HEADER_SIZE {
-            return Ok(None);
+            return Err(cut.unwrap_or_else(headless));
         }
         let header = part(&**self.file, self.at, HEADER_SIZE, "notes")?;
         let mut fields = self.shape.cursor(&header);
         let (Some(name_size), Some(size), Some(kind)) = (fields.half(), fields.half(), fields.half()) else {
-            return Ok(None);
+            return Err(headless());
         };
         // Lengths are counted from the segment's beginning, which is aligned in memory if not in the file.
         let name_end = HEADER_SIZE + u64::from(name_size);
         let start = name_end.next_multiple_of(self.align);
         let end = start + u64::from(size);
         if name_end > left || end > left {
-            return Ok(None);
+            return Err(cut.unwrap_or(CoreError::NoteSize { offset, name_size, size, end: end_of_segment }));
         }
         let owner = part(&**self.file, self.at + HEADER_SIZE, u64::from(name_size).min(LONGEST_OWNER), "notes")?;
         let note = Note {
@@ -114,7 +122,7 @@ impl<'p> Notes<'p> {
         };
         // The last note's padding may be missing.
         self.at += end.next_multiple_of(self.align).min(left);
-        Ok(Some(note))
+        Ok(note)
     }
 }
 
@@ -123,35 +131,27 @@ impl Iterator for Notes<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.at >= self.end {
-            if !self.whole {
+            if let Some(place) = self.cut {
                 self.stop();
-                return Some(Err(CoreError::Truncated { what: "notes" }));
+                return Some(Err(self.truncated(place)));
             }
             let place = self.places.next()?;
             let file = self.file.size();
             let promised = place.offset.saturating_add(place.size);
             (self.at, self.end) = (place.offset.min(file), promised.min(file));
-            (self.align, self.whole) = (place.align, promised <= file);
+            (self.align, self.cut) = (place.align, Some(*place).filter(|_| promised > file));
             match self.left.checked_sub(self.end - self.at) {
                 Some(left) => self.left = left,
                 None => {
-                    let what = "its segments of notes lie over each other: together they are longer than the file";
                     self.stop();
-                    return Some(Err(CoreError::Damaged { what }));
+                    return Some(Err(CoreError::Overlap { offset: place.offset }));
                 }
             }
         }
-        let whole = self.whole;
         let outcome = self.take();
-        if !matches!(outcome, Ok(Some(_))) {
+        if outcome.is_err() {
             self.stop();
         }
-        Some(outcome.and_then(|note| {
-            note.ok_or(if whole {
-                CoreError::Damaged { what: "a note is longer than its segment" }
-            } else {
-                CoreError::Truncated { what: "notes" }
-            })
-        }))
+        Some(outcome)
     }
 }

@@ -5,12 +5,13 @@ use effigy_process::{
     Address, AddressRange, Fault, Identity, Platform, Process, ProcessId, Region, System, Thread, ThreadId, ThreadState,
 };
 
-use super::super::layout::{OWNER_CORE, OWNER_EFFIGY, OWNER_LINUX, effigy, note};
+use super::super::layout::{Class, OWNER_CORE, OWNER_EFFIGY, OWNER_LINUX, effigy, note};
 use super::notes::Note;
 use super::threads::Threads;
 use super::{Core, CoreError, coverage, files, info, names};
-use crate::opened::{Coverage, MOST_WARNINGS, Part, Warning, or_warn};
-use crate::{Attachment, facts, working_set};
+use crate::facts::{self, Document};
+use crate::opened::{Coverage, Part, Warning, or_warn, warn};
+use crate::{Attachment, working_set};
 
 /// `AT_PAGESZ` of the auxiliary vector.
 const PAGE_SIZE: u64 = 6;
@@ -18,6 +19,12 @@ const PAGE_SIZE: u64 = 6;
 const VDSO: u64 = 33;
 /// `SIGSTOP`, which debuggers write for a process that nothing had happened to.
 const STOPPED: i32 = 19;
+
+/// Where `pr_fname` ends in the shorter forms of `struct elf_prpsinfo`.
+const NAME_END_64: u64 = 56;
+const NAME_END_32: u64 = 44;
+/// Where `si_code` ends in a `siginfo_t`.
+const SIGNAL_CODE_END: u64 = 12;
 
 /// Most bytes of notes that are taken, all together. What is in a compressed file may be a thousand times as long as
 /// the file; 100,000 threads have a third of this.
@@ -27,14 +34,17 @@ const LARGEST_NOTES: u64 = 1 << 30;
 #[derive(Default)]
 pub(super) struct Collected {
     pub(super) threads: Threads,
-    psinfo: Option<Vec<u8>>,
-    signal: Option<Vec<u8>>,
+    psinfo: Option<Contents>,
+    signal: Option<Contents>,
     auxv: Vec<u8>,
-    files: Option<Vec<u8>>,
-    own: Vec<(u32, Vec<u8>)>,
+    files: Option<Contents>,
+    own: Vec<(u32, Contents)>,
     /// Bytes of all of them.
     held: u64,
 }
+
+/// Where a note's contents begin in the file, and what they are.
+type Contents = (u64, Vec<u8>);
 
 /// A core, as much as its notes say of it.
 pub(crate) struct Read {
@@ -68,7 +78,7 @@ impl Core {
             ..Process::default()
         };
         let mapped = match &collected.files {
-            Some(bytes) => or_warn(files::table(self.header.shape, bytes), warnings),
+            Some((offset, bytes)) => or_warn(files::table(self.header.shape, bytes, *offset), warnings),
             None => Vec::new(),
         };
         process.regions = collected.regions().unwrap_or_else(|| files::regions(&self.segments, &mapped));
@@ -93,7 +103,7 @@ impl Core {
             let note = match note {
                 Ok(note) => note,
                 Err(error) => {
-                    warnings.push(Warning::new(error.to_string()));
+                    warn(Warning::of(&error), warnings);
                     break;
                 }
             };
@@ -105,23 +115,23 @@ impl Core {
                 owner: note.owner.clone(),
                 fields: Vec::new(),
             });
-            if let Err(error) = collected.add(self, &note)
-                && warnings.len() < MOST_WARNINGS
-            {
-                warnings.push(Warning::at(note.offset, format!("note {:#x}: {error}", note.kind)));
-            }
+            or_warn(collected.add(self, &note), warnings);
         }
         (collected, parts)
     }
 
     fn identity(&self, collected: &Collected, warnings: &mut Vec<Warning>) -> Identity {
-        let Some(bytes) = &collected.psinfo else { return Identity::default() };
-        let parsed = info::process_info(self.header.shape, bytes);
-        if parsed.is_none() {
-            warnings.push(Warning::new("NT_PRPSINFO has an unknown form"));
-        }
-        parsed.unwrap_or_default()
+        let Some((offset, bytes)) = &collected.psinfo else { return Identity::default() };
+        let least = if self.class() == Class::Elf64 { NAME_END_64 } else { NAME_END_32 };
+        let short = || short(("NT_PRPSINFO", *offset, bytes), "pr_fname", least);
+        or_warn(info::process_info(self.header.shape, bytes).ok_or_else(short), warnings)
     }
+}
+
+/// What is wrong with a note (its name, where its contents begin, and what they are) that ends before a field of it does.
+fn short(note: (&'static str, u64, &[u8]), field: &'static str, least: u64) -> CoreError {
+    let (note, offset, bytes) = note;
+    CoreError::ShortNote { note, offset, size: bytes.len() as u64, field, least }
 }
 
 /// The system of an ELF file's `EI_OSABI`.
@@ -146,7 +156,7 @@ impl Collected {
         }
         if owner == OWNER_EFFIGY.as_bytes() {
             if note.kind != note::NOTHING {
-                self.own.push((note.kind, note.description()?));
+                self.own.push((note.kind, (note.offset, note.description()?)));
             }
             return Ok(());
         }
@@ -154,15 +164,15 @@ impl Collected {
             return Ok(());
         }
         match note.kind {
-            note::PRPSINFO => self.psinfo = Some(note.description()?),
+            note::PRPSINFO => self.psinfo = Some((note.offset, note.description()?)),
             note::AUXV => self.auxv = note.description()?,
-            note::FILE => self.files = Some(note.description()?),
+            note::FILE => self.files = Some((note.offset, note.description()?)),
             note::SIGINFO => {
                 // The first one belongs to the first thread, which is the one that made the process end.
                 let bytes = note.description()?;
-                self.signal.get_or_insert(bytes);
+                self.signal.get_or_insert((note.offset, bytes));
             }
-            kind => self.threads.add(core, kind, &note.description()?)?,
+            kind => self.threads.add(core, kind, &note.description()?, note.offset)?,
         }
         Ok(())
     }
@@ -176,7 +186,16 @@ impl Collected {
     }
 
     fn own(&self, kind: u32) -> Option<&[u8]> {
-        self.own.iter().find(|(known, _)| *known == kind).map(|(_, bytes)| bytes.as_slice())
+        self.own_placed(kind).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    fn own_placed(&self, kind: u32) -> Option<&Contents> {
+        self.own.iter().find(|(known, _)| *known == kind).map(|(_, contents)| contents)
+    }
+
+    fn document(&self, kind: u32) -> Option<Document> {
+        self.own_placed(kind)
+            .map(|(offset, bytes)| Document { offset: *offset, text: bytes.to_str_lossy().into_owned() })
     }
 
     /// Threads, the fault, and times.
@@ -186,7 +205,13 @@ impl Collected {
             warnings.push(Warning::remark("the core has no threads (no NT_PRSTATUS note)"));
         }
         process.selected = process.threads.first().map(|thread| thread.id);
-        let info = self.signal.as_deref().and_then(|bytes| info::signal(core.header.shape, bytes));
+        let info = self.signal.as_ref().and_then(|(offset, bytes)| {
+            let info = info::signal(core.header.shape, bytes);
+            or_warn(
+                info.map(Some).ok_or_else(|| short(("NT_SIGINFO", *offset, bytes), "si_code", SIGNAL_CODE_END)),
+                warnings,
+            )
+        });
         let number = info.map(|info| info.number).filter(|number| *number != 0).or(self.threads.signal());
         if let (Some(thread), Some(number)) =
             (process.selected, number.filter(|number| !matches!(number, 0 | &STOPPED)))
@@ -198,7 +223,8 @@ impl Collected {
         if process.identity.pid.is_none() {
             process.identity.pid = self.threads.process_id().map(ProcessId);
         }
-        if let Some(state) = self.psinfo.as_deref().and_then(|bytes| bytes.get(1)).filter(|state| **state != 0) {
+        let state = self.psinfo.as_ref().and_then(|(_, bytes)| bytes.get(1));
+        if let Some(state) = state.filter(|state| **state != 0) {
             let main = process.identity.pid.map(|pid| ThreadId(pid.0));
             let thread = process.threads.iter_mut().find(|thread| Some(thread.id) == main);
             let set = |thread: &mut Thread| thread.state = Some(ThreadState(char::from(*state)));
@@ -219,17 +245,16 @@ impl Collected {
         files.release = bytes(effigy::RELEASE);
         files.stat = bytes(effigy::STAT);
         files.uptime = bytes(effigy::UPTIME);
-        let text = |kind| self.own(kind).map(|bytes| bytes.to_str_lossy().into_owned());
-        process.comment = text(effigy::COMMENT).unwrap_or_default();
-        let known = |kind| Ok::<_, CoreError>(text(kind));
+        process.comment = self.own(effigy::COMMENT).unwrap_or_default().to_str_lossy().into_owned();
+        let (facts, gaps) = (self.document(effigy::FACTS), self.document(effigy::GAPS));
         let selected = process.selected;
-        let minidump_type = facts::complete(known(effigy::FACTS), known(effigy::GAPS), process, warnings);
+        let minidump_type = facts::complete(facts.as_ref(), gaps.as_ref(), process, warnings);
         process.selected = selected;
-        if let Some(bytes) = self.own(effigy::WORKING_SETS) {
-            or_warn(working_set::complete(bytes, process), warnings);
+        if let Some((offset, bytes)) = self.own_placed(effigy::WORKING_SETS) {
+            working_set::complete_from(bytes, *offset, process, warnings);
         }
-        let attached = text(effigy::ATTACHMENTS).map(|text| facts::attachments(&text)).transpose();
-        (or_warn(attached, warnings).unwrap_or_default(), minidump_type.unwrap_or(0))
+        let attached = facts::attachments(self.document(effigy::ATTACHMENTS).as_ref(), warnings);
+        (attached, minidump_type.unwrap_or(0))
     }
 }
 

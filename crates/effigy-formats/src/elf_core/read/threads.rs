@@ -25,14 +25,25 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// Takes a note: a thread, or a set of the thread at hand.
-    pub(super) fn add(&mut self, core: &Core, kind: u32, bytes: &[u8]) -> Result<(), CoreError> {
+    /// Takes a note, whose contents begin at `offset` of the file: a thread, or a set of the thread at hand. Of a thread
+    /// whose note is cut off there is as much as there is of it.
+    pub(super) fn add(&mut self, core: &Core, kind: u32, bytes: &[u8], offset: u64) -> Result<(), CoreError> {
         if kind == note::PRSTATUS {
-            let status = Status::read(core, bytes).ok_or(CoreError::Damaged { what: "NT_PRSTATUS is too short" })?;
+            let head = if core.class() == Class::Elf64 { STATUS_64 } else { STATUS_32 };
+            let size = bytes.len() as u64;
+            let short = |field, least: usize| CoreError::ShortNote {
+                note: "NT_PRSTATUS",
+                offset,
+                size,
+                field,
+                least: least as u64,
+            };
+            let status = Status::read(core, bytes).ok_or_else(|| short("pr_cstime", head))?;
+            let missing = status.thread.registers.as_ref().is_ok_and(|registers| registers.missing != 0);
             self.process = self.process.or(Some(status.group_leader));
             self.signals.push(status.signal);
             self.threads.push(status.thread);
-            return Ok(());
+            return if missing { Err(short("pr_reg", head + core.architecture().general_size())) } else { Ok(()) };
         }
         // The layout is the same for all threads and stands behind the last: it is no thread's own.
         if kind == note::X86_XSAVE_LAYOUT {

@@ -2,6 +2,7 @@
 
 use effigy_process::{Address, AddressRange};
 
+use super::source::{Block, ListHead};
 use super::{Dump, ReadError};
 use crate::MemoryMap;
 use crate::memory::Found;
@@ -75,13 +76,26 @@ impl Dump {
 
     /// The list of regions as it lies in the file.
     pub(super) fn memory_info(&self) -> Result<Option<Vec<MemoryInfo>>, ReadError> {
-        let what = "the list of regions";
+        let Some((block, head)) = self.memory_info_head()? else { return Ok(None) };
+        block.sized(head, size_of::<MemoryInfo>(), REGIONS).map(Some)
+    }
+
+    /// Whether that list can be read. Its entries are not looked at.
+    pub(super) fn check_memory_info(&self) -> Result<(), ReadError> {
+        let Some((block, head)) = self.memory_info_head()? else { return Ok(()) };
+        block.entries(head, size_of::<MemoryInfo>(), REGIONS).map(drop)
+    }
+
+    /// The stream, and what its head says.
+    fn memory_info_head(&self) -> Result<Option<(Block, ListHead)>, ReadError> {
         let Some(block) = self.block(stream::MEMORY_INFO_LIST)? else { return Ok(None) };
-        let head: MemoryInfoHeader = block.record(0, what)?;
-        let head = (head.header_size.get(), head.entry_size.get(), head.count.get());
-        block.sized(head, size_of::<MemoryInfo>(), what).map(Some)
+        let head: MemoryInfoHeader = block.record(0, REGIONS)?;
+        Ok(Some((block, (head.header_size.get(), head.entry_size.get(), head.count.get()))))
     }
 }
+
+/// What the MemoryInfoList is called in messages.
+const REGIONS: &str = "the list of regions";
 
 /// Head and entries of a Memory64List.
 type WideList = (Memory64Header, Vec<MemoryDescriptor64>);

@@ -16,7 +16,16 @@ pub struct ProcessKey {
     pub created: Option<u32>,
 }
 
+/// Bytes of the first `MINIDUMP_MISC_INFO`; there is none that is shorter.
+const LEAST: u64 = 24;
+
 impl Dump {
+    /// Whether the stream is long enough for what it is for.
+    pub(super) fn check_misc_info(&self) -> Result<(), ReadError> {
+        let Some(block) = self.block(stream::MISC_INFO)? else { return Ok(()) };
+        block.part(0, LEAST, "the process's id and times").map(drop)
+    }
+
     /// Which process this is a dump of.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ use bstr::{BString, ByteSlice};
 use effigy_process::{Address, ThreadId};
 use zerocopy::little_endian::{U16, U32};
 
-pub use self::error::ReadError;
+pub use self::error::{FieldName, ReadError};
 pub(crate) use self::listing::{Listed, Stream};
 pub use self::misc_info::ProcessKey;
 pub use self::modules::{Module, ModuleIdentity};
@@ -99,8 +99,7 @@ impl Dump {
         if header.version.get() & 0xffff != layout::VERSION {
             return Err(ReadError::Version { found: header.version.get() });
         }
-        let directory =
-            file.records(header.directory_rva.get().into(), header.stream_count.get().into(), "the directory")?;
+        let directory = read_directory(&file, &header)?;
         let mut dump = Self { file, header, directory: directory.into(), architecture: None };
         dump.architecture = dump.read_architecture();
         Ok(dump)
@@ -172,14 +171,16 @@ impl Dump {
     /// # Errors
     /// When a stream is cut off.
     pub fn exceptions(&self) -> Result<Vec<Exception>, ReadError> {
-        let entries = self.directory.iter().filter(|entry| entry.kind.get() == stream::EXCEPTION);
-        let blocks = entries.map(|entry| self.stream_block(entry));
+        let entries = self.directory.iter().enumerate().filter(|(_, entry)| entry.kind.get() == stream::EXCEPTION);
+        let blocks = entries.map(|(index, _)| self.stream_block(index));
         let mut budget = self.file.budget();
         blocks.take(MOST_EXCEPTIONS).map(|block| self.read_exception(&block?, &mut budget)).collect()
     }
 
     fn read_exception(&self, block: &Block, budget: &mut Budget) -> Result<Exception, ReadError> {
         let raw: layout::Exception = block.record(0, "the exception")?;
+        let at = block.offset() + offset_of!(layout::Exception, context) as u64;
+        let context = self.context(raw.context, "the exception's context", budget);
         let count = usize::try_from(raw.parameter_count.get()).unwrap_or(usize::MAX).min(raw.parameters.len());
         Ok(Exception {
             thread: ThreadId(raw.thread_id.get()),
@@ -187,7 +188,7 @@ impl Dump {
             flags: raw.flags.get(),
             address: Address(raw.address.get()),
             parameters: raw.parameters[..count].iter().map(|parameter| parameter.get()).collect(),
-            context: self.context(raw.context, "the exception's context", budget),
+            context: context.map_err(|error| error.led_by("Exception", None, "ThreadContext", at)),
         })
     }
 
@@ -258,14 +259,27 @@ impl Dump {
     /// The first stream of a type. There should be one at most; lldb writes several exceptions, of which the first is
     /// the one that made the process stop.
     fn block(&self, kind: u32) -> Result<Option<Block>, ReadError> {
-        let Some(entry) = self.directory.iter().find(|entry| entry.kind.get() == kind) else { return Ok(None) };
-        self.stream_block(entry).map(Some)
+        let Some(index) = self.directory.iter().position(|entry| entry.kind.get() == kind) else { return Ok(None) };
+        self.stream_block(index).map(Some)
     }
 
-    fn stream_block(&self, entry: &Directory) -> Result<Block, ReadError> {
-        let location = entry.location;
-        self.file.part(location.rva.get().into(), location.size.get().into(), "a stream")
+    /// The stream of an entry of the directory.
+    fn stream_block(&self, index: usize) -> Result<Block, ReadError> {
+        let Directory { kind, location } = self.directory[index];
+        let what = names::of(kind.get()).unwrap_or("a stream");
+        let place = index * size_of::<Directory>() + offset_of!(Directory, location);
+        let at = u64::from(self.header.directory_rva.get()) + place as u64;
+        let block = self.file.part(location.rva.get().into(), location.size.get().into(), what);
+        block.map_err(|error| error.led_by("Directory", Some(index as u64), "Location", at))
     }
+}
+
+/// The directory, which the header counts and places.
+fn read_directory(file: &Block, header: &Header) -> Result<Vec<Directory>, ReadError> {
+    let (start, count) = (u64::from(header.directory_rva.get()), u64::from(header.stream_count.get()));
+    let (what, at) = ("the directory", offset_of!(Header, stream_count) as u64);
+    let block = file.part(start, count * size_of::<Directory>() as u64, what);
+    block.map_err(|error| error.led_by("Header", None, "NumberOfStreams", at))?.records(0, count, what)
 }
 
 #[cfg(test)]

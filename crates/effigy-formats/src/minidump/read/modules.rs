@@ -1,10 +1,13 @@
 //! Modules.
 
+use std::mem::offset_of;
+
 use bstr::{BString, ByteSlice};
 use effigy_process::{Address, AddressRange, BuildId, FileVersion, Guid, PdbIdentity, PeIdentity, UnloadedModule};
 use zerocopy::little_endian::U32;
 
-use super::source::{Block, Budget};
+use super::error::Wrong;
+use super::source::{Block, Budget, List};
 use super::{Dump, ReadError};
 use crate::minidump::layout::{
     self, CODE_VIEW_ELF, CODE_VIEW_OLD_PDB, CODE_VIEW_PDB, Location, UnloadedModuleHeader, VERSION_SIGNATURE, stream,
@@ -50,15 +53,23 @@ impl Dump {
     /// When the list is cut off.
     pub fn modules(&self) -> Result<Vec<Module>, ReadError> {
         let Some(block) = self.block(stream::MODULE_LIST)? else { return Ok(Vec::new()) };
-        let entries: Vec<layout::Module> = block.counted("the list of modules")?;
+        let list: List<layout::Module> = block.list("the list of modules")?;
         let mut budget = self.file.budget();
-        let modules = entries.iter().map(|raw| Module {
-            name: self.file.string(raw.name_rva.get().into(), "a module's name", &mut budget),
+        let (name, record) = (offset_of!(layout::Module, name_rva), offset_of!(layout::Module, code_view));
+        let led = |index, member| {
+            let list = &list;
+            move |error: ReadError| list.led(error, "ModuleList", index, member)
+        };
+        let modules = list.entries.iter().enumerate().map(|(index, raw)| Module {
+            name: self
+                .file
+                .string(raw.name_rva.get().into(), "a module's name", &mut budget)
+                .map_err(led(index, ("ModuleNameRva", name))),
             range: AddressRange::sized(Address(raw.base.get()), raw.size.get().into()),
             time_stamp: raw.time_stamp.get(),
             checksum: raw.checksum.get(),
             version: version(&raw.version),
-            identity: self.module_identity(raw.code_view, &mut budget),
+            identity: self.module_identity(raw.code_view, &mut budget).map_err(led(index, ("CvRecord", record))),
         });
         Ok(modules.collect())
     }
@@ -68,18 +79,27 @@ impl Dump {
     /// # Errors
     /// When the list is cut off.
     pub fn unloaded_modules(&self) -> Result<Vec<UnloadedModule>, ReadError> {
+        self.listed_unloaded(&mut Wrong::default())
+    }
+
+    /// The same, with what is wrong with their names.
+    pub(super) fn listed_unloaded(&self, wrong: &mut Wrong) -> Result<Vec<UnloadedModule>, ReadError> {
         let what = "the list of unloaded modules";
         let Some(block) = self.block(stream::UNLOADED_MODULE_LIST)? else { return Ok(Vec::new()) };
         let head: UnloadedModuleHeader = block.record(0, what)?;
         let head = (head.header_size.get(), head.entry_size.get(), head.count.get().into());
         let entries: Vec<layout::UnloadedModule> = block.sized(head, size_of::<layout::UnloadedModule>(), what)?;
         let mut budget = self.file.budget();
-        let modules = entries.iter().map(|raw| UnloadedModule {
-            name: self
-                .file
-                .string(raw.name_rva.get().into(), "an unloaded module's name", &mut budget)
-                .unwrap_or_default()
-                .into(),
+        let mut name = |rva: u32, index: usize| {
+            let name = self.file.string(rva.into(), "an unloaded module's name", &mut budget);
+            name.unwrap_or_else(|error| {
+                let at = block.field_of(head, index, offset_of!(layout::UnloadedModule, name_rva));
+                wrong.add(error.led_by("UnloadedModuleList", Some(index as u64), "ModuleNameRva", at));
+                String::new()
+            })
+        };
+        let modules = entries.iter().enumerate().map(|(index, raw)| UnloadedModule {
+            name: name(raw.name_rva.get(), index).into(),
             range: AddressRange::sized(Address(raw.base.get()), raw.size.get().into()),
             pe: PeIdentity {
                 time_stamp: raw.time_stamp.get(),

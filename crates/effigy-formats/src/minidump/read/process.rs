@@ -10,11 +10,13 @@ use effigy_process::{
 };
 
 use super::context::{self, architecture};
+use super::error::Wrong;
 use super::{Dump, Exception, ModuleIdentity, ReadError, names, wow64};
 use crate::MemoryMap;
+use crate::facts::{self, Document};
 use crate::minidump::layout::{self, DUMP_REQUESTED, ThreadInfo, ThreadInfoHeader, stream};
-use crate::opened::{MOST_WARNINGS, Part, Warning, or_warn};
-use crate::{facts, working_set};
+use crate::opened::{Part, Warning, or_warn, warn};
+use crate::{Attachment, working_set};
 
 /// `STILL_ACTIVE` of winbase.h: the exit status of what has not exited.
 const STILL_ACTIVE: u32 = 259;
@@ -30,20 +32,25 @@ impl Dump {
     pub fn process(&self, memory: &MemoryMap, warnings: &mut Vec<Warning>) -> Process {
         let number = self.processor_architecture().unwrap_or(u16::MAX);
         let system = or_warn(self.system(), warnings);
+        let mut wrong = Wrong::default();
         let mut process = Process {
             architecture: architecture(number),
             byte_order: architecture(number).usual_byte_order(),
             identity: or_warn(self.identity(), warnings),
             captured: self.captured_at(),
             modules: self.process_modules(system.platform, warnings),
-            unloaded_modules: or_warn(self.unloaded_modules(), warnings),
+            unloaded_modules: or_warn(self.listed_unloaded(&mut wrong), warnings),
             regions: or_warn(self.process_regions(), warnings),
-            handles: or_warn(self.handles(), warnings),
+            handles: or_warn(self.listed_handles(&mut wrong), warnings),
             files: self.text_files(warnings),
             comment: or_warn(self.comment(), warnings).unwrap_or_default(),
             system,
             ..Process::default()
         };
+        wrong.warn(warnings);
+        or_warn(self.check_misc_info(), warnings);
+        // Where there is another list of regions it is not used; it is damaged all the same.
+        or_warn(self.check_memory_info(), warnings);
         if let Some((counters, faults)) = or_warn(self.vm_counters(), warnings) {
             (process.counters, process.page_faults) = (Some(counters), Some(faults));
         }
@@ -59,36 +66,64 @@ impl Dump {
         if process.architecture == Architecture::X86_64 && wow64::is_wow64(&process.modules) {
             see_32_bits(&mut process, memory, warnings);
         }
-        let _ = facts::complete(self.facts(), self.soft_errors(), &mut process, warnings);
-        if let Some(bytes) = or_warn(self.stream(stream::EFFIGY_WORKING_SETS), warnings) {
-            or_warn(working_set::complete(&bytes, &mut process), warnings);
+        let facts = self.document(stream::EFFIGY_FACTS, self.facts(), warnings);
+        let gaps = self.document(stream::MOZ_SOFT_ERRORS, self.soft_errors(), warnings);
+        let _ = facts::complete(facts.as_ref(), gaps.as_ref(), &mut process, warnings);
+        let kind = stream::EFFIGY_WORKING_SETS;
+        if let Some(bytes) = or_warn(self.stream(kind), warnings) {
+            working_set::complete_from(&bytes, self.place_of(kind), &mut process, warnings);
         }
         process
+    }
+
+    /// Files that are attached behind the memory. What is damaged becomes a warning.
+    pub(crate) fn attached(&self, warnings: &mut Vec<Warning>) -> Vec<(Attachment, u64)> {
+        let list = self.document(stream::EFFIGY_ATTACHMENTS, self.attachments(), warnings);
+        facts::attachments(list.as_ref(), warnings)
+    }
+
+    /// The text of a stream of type `kind`, with its place.
+    fn document(
+        &self,
+        kind: u32,
+        text: Result<Option<String>, ReadError>,
+        warnings: &mut Vec<Warning>,
+    ) -> Option<Document> {
+        or_warn(text, warnings).map(|text| Document { offset: self.place_of(kind), text })
+    }
+
+    /// Where the first stream of type `kind` begins, from the start of the file, in bytes; 0 when there is none.
+    fn place_of(&self, kind: u32) -> u64 {
+        let entry = self.directory.iter().find(|entry| entry.kind.get() == kind);
+        entry.map_or(0, |entry| entry.location.rva.get().into())
     }
 
     /// The streams, unknown ones included.
     pub fn parts(&self, warnings: &mut Vec<Warning>) -> Vec<Part> {
         let mut parts = Vec::with_capacity(self.directory.len());
         let mut seen = HashSet::new();
-        for entry in self.directory.iter() {
+        for (index, entry) in self.directory.iter().enumerate() {
             let (number, location) = (entry.kind.get(), entry.location);
             let (offset, size) = (u64::from(location.rva.get()), u64::from(location.size.get()));
             let is_first = seen.insert(number);
             let mut part =
                 Part { number, owner: BString::default(), name: names::of(number), offset, size, fields: vec![] };
-            let wrong = match self.file.part(offset, size, "a stream") {
-                _ if number == stream::UNUSED => None,
+            let named = |wrong| format!("stream {number:#x} ({}): {wrong}", names::of(number).unwrap_or("unknown"));
+            match self.stream_block(index) {
+                _ if number == stream::UNUSED => {}
                 // lldb writes an exception for each thread, and they are taken for what they are.
-                Ok(_) if !is_first && number == stream::EXCEPTION => None,
-                Ok(_) if !is_first => Some("there is one of this type before, which is taken".to_owned()),
-                Ok(block) => {
-                    self.fields(number, &block).map(|fields| part.fields = fields).err().map(|e| e.to_string())
+                Ok(_) if !is_first && number == stream::EXCEPTION => {}
+                Ok(_) if !is_first => {
+                    let wrong = "there is one of this type before, which is taken".to_owned();
+                    warn(Warning::at(offset, named(wrong)), warnings);
                 }
-                Err(error) => Some(error.to_string()),
-            };
-            if let Some(wrong) = wrong.filter(|_| warnings.len() < MOST_WARNINGS) {
-                let name = part.name.unwrap_or("unknown");
-                warnings.push(Warning::at(offset, format!("stream {number:#x} ({name}): {wrong}")));
+                Ok(block) => match self.fields(number, &block) {
+                    Ok(fields) => part.fields = fields,
+                    Err(error) => warn(Warning { text: named(error.to_string()), ..Warning::of(&error) }, warnings),
+                },
+                // The error names a stream of a known type itself, and so does whoever else asks for it.
+                Err(error) if part.name.is_some() => warn(Warning::of(&error), warnings),
+                Err(error) => warn(Warning { text: named(error.to_string()), ..Warning::of(&error) }, warnings),
             }
             parts.push(part);
         }
@@ -133,7 +168,9 @@ impl Dump {
             .map(|thread| (thread.thread, self.lossless(number, thread.notes)))
             .collect();
         let raw = or_warn(self.raw_threads(), warnings);
-        let threads = or_warn(self.threads(), warnings);
+        let mut wrong = Wrong::default();
+        let threads = or_warn(self.listed_threads(&mut wrong), warnings);
+        wrong.warn(warnings);
         let made = threads.into_iter().zip(raw).map(|(thread, raw)| {
             let environment = Some(raw.environment_block.get()).filter(|block| *block != 0);
             let registers = match thread.context {
@@ -144,9 +181,8 @@ impl Dump {
                 Ok(None) => Err(no_registers("")),
                 Err(error) => {
                     let detail = error.to_string();
-                    if warnings.len() < MOST_WARNINGS {
-                        warnings.push(Warning::new(format!("thread {}: {detail}", thread.id)));
-                    }
+                    let text = format!("thread {}: {detail}", thread.id);
+                    warn(Warning { text, ..Warning::of(&error) }, warnings);
                     Err(NoRegisters { reason: GapReason::Damaged, detail })
                 }
             };
@@ -183,7 +219,8 @@ impl Dump {
     /// What happened, from all exceptions, and which thread is shown first.
     fn faults(&self, number: u16, process: &mut Process, warnings: &mut Vec<Warning>) {
         let own = self.facts().is_ok_and(|facts| facts.is_some());
-        for exception in or_warn(self.exceptions(), warnings) {
+        for mut exception in or_warn(self.exceptions(), warnings) {
+            exception.context = Ok(or_warn(exception.context, warnings));
             process.selected = process.selected.or(Some(exception.thread));
             // lldb writes the signal by which it stopped the process, which had done nothing.
             let stopped = process.system.platform.is_linux() && matches!(exception.code, 0 | STOPPED);

@@ -22,6 +22,8 @@ const LONGEST_STRING: u64 = 64 << 10;
 #[derive(Clone)]
 pub(super) struct Block {
     source: Arc<Buffered>,
+    /// What it is, for messages.
+    name: &'static str,
     /// Where it begins in the file.
     offset: u64,
     size: u64,
@@ -30,6 +32,36 @@ pub(super) struct Block {
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Block({:#x}, {} bytes)", self.offset, self.size)
+    }
+}
+
+/// What the head of a list says: its own length, that of an entry, and the number of entries.
+pub(super) type ListHead = (u32, u32, u64);
+
+/// A list, and where its entries begin in the file.
+pub(super) struct List<T> {
+    pub(super) entries: Vec<T>,
+    offset: u64,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), offset: 0 }
+    }
+}
+
+impl<T> List<T> {
+    /// The error of what a field of an entry leads to. `at` is where the field begins in the entry.
+    pub(super) fn led(
+        &self,
+        error: ReadError,
+        list: &'static str,
+        index: usize,
+        member: (&'static str, usize),
+    ) -> ReadError {
+        let (member, at) = member;
+        let offset = self.offset.saturating_add((index * size_of::<T>() + at) as u64);
+        error.led_by(list, Some(index as u64), member, offset)
     }
 }
 
@@ -48,7 +80,7 @@ impl Block {
     /// The whole file.
     pub(super) fn file(source: SharedSource) -> Self {
         let size = source.size();
-        Self { source: Arc::new(Buffered::new(source)), offset: 0, size }
+        Self { source: Arc::new(Buffered::new(source)), name: "the file", offset: 0, size }
     }
 
     /// Where its bytes come from, by offset in the file.
@@ -86,9 +118,9 @@ impl Block {
         let offset = self.offset.saturating_add(start);
         if !fits {
             let end = self.offset.saturating_add(self.size);
-            return Err(ReadError::OutOfBounds { what, offset, size, end });
+            return Err(ReadError::OutOfBounds { what, holder: self.name, offset, size, end });
         }
-        Ok(Self { source: Arc::clone(&self.source), offset, size })
+        Ok(Self { source: Arc::clone(&self.source), name: what, offset, size })
     }
 
     /// The block that a location descriptor describes, when this is the whole file; `None` for an empty one.
@@ -145,20 +177,39 @@ impl Block {
     where
         T: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned,
     {
+        self.list(what).map(|list| list.entries)
+    }
+
+    /// The same, with the place of its entries.
+    pub(super) fn list<T>(&self, what: &'static str) -> Result<List<T>, ReadError>
+    where
+        T: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned,
+    {
         let count = u64::from(self.record::<U32>(0, what)?.get());
         let padded = count.checked_mul(size_of::<T>() as u64).and_then(|size| size.checked_add(8)) == Some(self.len());
-        self.records(if padded { 8 } else { 4 }, count, what)
+        let start = if padded { 8 } else { 4 };
+        Ok(List { entries: self.records(start, count, what)?, offset: self.offset.saturating_add(start) })
     }
 
     /// A list whose head says how long head and entries are, and which both may have grown since: at the end of each
     /// entry may stand more, or less, than we know. `head` are lengths of head and entry, and the number of entries.
-    pub(super) fn sized<T>(&self, head: (u32, u32, u64), least: usize, what: &'static str) -> Result<Vec<T>, ReadError>
+    pub(super) fn sized<T>(&self, head: ListHead, least: usize, what: &'static str) -> Result<Vec<T>, ReadError>
     where
         T: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned,
     {
+        let (_, entry_size, count) = head;
+        let (entries, entry_size) = (self.entries(head, least, what)?, u64::from(entry_size));
+        (0..count).map(|index| entries.part(index * entry_size, entry_size, what)?.prefix(what)).collect()
+    }
+
+    /// Where the entries of such a list lie.
+    pub(super) fn entries(&self, head: ListHead, least: usize, what: &'static str) -> Result<Self, ReadError> {
         let (head_size, entry_size, count) = head;
+        if u64::from(head_size) > self.size {
+            return Err(ReadError::HeadSize { what, offset: self.offset, size: head_size, room: self.size });
+        }
         if (entry_size as usize) < least {
-            return Err(ReadError::Value { what, offset: self.offset, value: entry_size.into() });
+            return Err(ReadError::EntrySize { what, offset: self.offset, size: entry_size, least });
         }
         let entry_size = u64::from(entry_size);
         let size = count.saturating_mul(entry_size);
@@ -167,7 +218,14 @@ impl Block {
         if size > LARGEST_PART {
             return Err(ReadError::TooLarge { what, offset: entries.offset, size });
         }
-        (0..count).map(|index| entries.part(index * entry_size, entry_size, what)?.prefix(what)).collect()
+        Ok(entries)
+    }
+
+    /// Where a field stands that begins at `at` in an entry of such a list.
+    pub(super) fn field_of(&self, head: ListHead, index: usize, at: usize) -> u64 {
+        let (head_size, entry_size, _) = head;
+        let start = self.offset.saturating_add(head_size.into());
+        start.saturating_add((index as u64).saturating_mul(entry_size.into())).saturating_add(at as u64)
     }
 
     /// The `MINIDUMP_STRING` at `start`.

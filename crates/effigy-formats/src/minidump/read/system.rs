@@ -20,8 +20,10 @@ impl Dump {
     /// When the stream is cut off.
     pub fn system(&self) -> Result<System, ReadError> {
         let Some(block) = self.block(stream::SYSTEM_INFO)? else {
-            return Ok(System { platform: Platform::Other(u32::MAX), ..System::default() });
+            return Ok(System { platform: Platform::UNKNOWN, ..System::default() });
         };
+        // What follows differs between writers. Zeros for these would be Windows on x86.
+        block.part(0, offset_of!(SystemInfo, csd_version_rva) as u64, "the system's facts")?;
         let raw: SystemInfo = block.prefix("the system's facts")?;
         let platform = platform(raw.platform.get());
         let mut budget = self.file.budget();

@@ -5,7 +5,8 @@ use std::mem::offset_of;
 
 use effigy_process::{Address, AddressRange, ThreadId};
 
-use super::source::Budget;
+use super::error::Wrong;
+use super::source::{Budget, List};
 use super::{Dump, ReadError};
 use crate::minidump::layout::context::{Amd64, Arm, Arm64, Arm64Old, X86};
 use crate::minidump::layout::{self, Location, ThreadName, processor, stream};
@@ -44,16 +45,26 @@ impl Dump {
     /// # Errors
     /// When the list is cut off.
     pub fn threads(&self) -> Result<Vec<Thread>, ReadError> {
-        let mut names = self.thread_names();
-        let raw = self.raw_threads()?;
+        self.listed_threads(&mut Wrong::default())
+    }
+
+    /// The same, with what is wrong with their names.
+    pub(super) fn listed_threads(&self, wrong: &mut Wrong) -> Result<Vec<Thread>, ReadError> {
+        let mut names = self.thread_names(wrong).unwrap_or_else(|error| {
+            wrong.add(error);
+            HashMap::new()
+        });
+        let raw = self.thread_list()?;
         let mut budget = self.file.budget();
-        let threads = raw.iter().map(|raw| {
-            let id = ThreadId(raw.id.get());
+        let member = ("ThreadContext", offset_of!(layout::Thread, context));
+        let threads = raw.entries.iter().enumerate().map(|(index, entry)| {
+            let id = ThreadId(entry.id.get());
+            let context = self.context(entry.context, "a thread's context", &mut budget);
             Thread {
                 id,
                 name: names.remove(&id),
-                context: self.context(raw.context, "a thread's context", &mut budget),
-                stack: AddressRange::sized(Address(raw.stack.start.get()), raw.stack.location.size.get().into()),
+                context: context.map_err(|error| raw.led(error, "ThreadList", index, member)),
+                stack: AddressRange::sized(Address(entry.stack.start.get()), entry.stack.location.size.get().into()),
             }
         });
         Ok(threads.collect())
@@ -61,19 +72,25 @@ impl Dump {
 
     /// The list of threads as it lies in the file.
     pub(in crate::minidump) fn raw_threads(&self) -> Result<Vec<layout::Thread>, ReadError> {
-        self.block(stream::THREAD_LIST)?.map_or(Ok(Vec::new()), |block| block.counted("the list of threads"))
+        self.thread_list().map(|list| list.entries)
+    }
+
+    fn thread_list(&self) -> Result<List<layout::Thread>, ReadError> {
+        self.block(stream::THREAD_LIST)?.map_or(Ok(List::default()), |block| block.list("the list of threads"))
     }
 
     /// The threads' names. A name that cannot be read is no reason to do without the threads.
-    fn thread_names(&self) -> HashMap<ThreadId, String> {
-        let Ok(Some(block)) = self.block(stream::THREAD_NAMES) else { return HashMap::new() };
-        let entries: Vec<ThreadName> = block.counted("the list of thread names").unwrap_or_default();
+    fn thread_names(&self, wrong: &mut Wrong) -> Result<HashMap<ThreadId, String>, ReadError> {
+        let Some(block) = self.block(stream::THREAD_NAMES)? else { return Ok(HashMap::new()) };
+        let list: List<ThreadName> = block.list("the list of thread names")?;
         let mut budget = self.file.budget();
-        let named = entries.iter().filter_map(|entry| {
-            let name = self.file.string(entry.name_rva.get(), "a thread's name", &mut budget).ok()?;
-            Some((ThreadId(entry.id.get()), name))
+        let member = ("RvaOfThreadName", offset_of!(ThreadName, name_rva));
+        let named = list.entries.iter().enumerate().filter_map(|(index, entry)| {
+            let name = self.file.string(entry.name_rva.get(), "a thread's name", &mut budget);
+            let name = name.map_err(|error| wrong.add(list.led(error, "ThreadNames", index, member)));
+            Some((ThreadId(entry.id.get()), name.ok()?))
         });
-        named.collect()
+        Ok(named.collect())
     }
 
     /// The CONTEXT at a location. Its length is not looked at: there are longer ones than winnt.h describes (with XSAVE)

@@ -141,7 +141,7 @@ pub(super) fn files(subject: Subject<'_>) -> Option<Vec<Field>> {
     let mut at = subject.cursor();
     let (count, unit) = (at.word()?, at.word()?);
     let mut fields = vec![Field::number("count", count), Field::number("page_size", unit)];
-    let mapped = files::table(subject.shape, subject.bytes).ok()?;
+    let mapped = files::table(subject.shape, subject.bytes, 0).ok()?;
     let entry = |file: &super::super::process::Mapped| {
         vec![
             Field::number("start", file.range.start().0),
