@@ -172,7 +172,10 @@ fn core(source: SharedSource, mut warnings: Vec<Warning>) -> Result<OpenedDump, 
     let size = source.size();
     let core = Core::open(source.clone())?;
     if core.headers_cut() > 0 {
-        let text = format!("the core ends before {} of its program headers", core.headers_cut());
+        let text = format!(
+            "{} of the core's program headers are not read: it ends before them, or is too short for so many",
+            core.headers_cut()
+        );
         warnings.push(Warning::at(size, text));
     }
     let mut read = core.process(&mut warnings);
@@ -239,6 +242,13 @@ fn explained(memory: MemoryMap, process: &Process, warnings: &mut Vec<Warning>) 
         let (missing, there) = (memory.missing(), memory.captured_bytes());
         let text = format!(
             "the file is truncated: of the memory that it lists {missing} bytes are missing, and {there} are there"
+        );
+        warnings.push(Warning::new(text));
+    }
+    if memory.repeated() > 0 {
+        let (repeated, there) = (memory.repeated(), memory.captured_bytes());
+        let text = format!(
+            "the memory that the file lists lies over itself: {repeated} bytes of it are left out, and {there} are there"
         );
         warnings.push(Warning::new(text));
     }

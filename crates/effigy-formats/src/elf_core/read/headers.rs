@@ -9,7 +9,7 @@ use super::super::layout::{
 use super::CoreError;
 use super::cursor::{Cursor, Shape};
 use crate::opened::{Field, FieldValue};
-use crate::source::Source;
+use crate::source::{Source, largest_part};
 
 /// Most bytes of program headers that are read: those of a million segments.
 const LARGEST_TABLE: u64 = 64 << 20;
@@ -157,7 +157,7 @@ impl FileHeader {
             return Err(CoreError::Damaged { what: "program headers of an unknown length" });
         }
         let room = file.size().saturating_sub(self.program_headers) / each;
-        let there = count.min(room).min(LARGEST_TABLE / each);
+        let there = count.min(room).min(largest_part(file, LARGEST_TABLE) / each);
         let bytes = part(file, self.program_headers, there * each, "program headers")?;
         let headers = bytes
             .chunks_exact(usize::from(self.shape.class.program_header_size()))

@@ -236,6 +236,10 @@ impl Memory for Core {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
         self.memory.read(address, buffer)
     }
+
+    fn try_again_at(&self, address: Address) -> Option<Address> {
+        self.memory.try_again_at(address)
+    }
 }
 
 impl Segment {
