@@ -31,6 +31,7 @@ pub(crate) fn name_of(reason: NotRead) -> &'static str {
         NotRead::NotCaptured => "not_captured",
         NotRead::Redacted => "redacted",
         NotRead::Ended => "ended",
+        NotRead::NotUnpacked => "not_unpacked",
         // Reasons that are added later are refined forms of this one until they have a name here.
         _ => "unreadable",
     }
@@ -70,8 +71,8 @@ impl Window {
             let done = offset(range.start(), at);
             at = match memory.read(at, &mut self.buffer[done..size]) {
                 Ok(count) if count > 0 => self.note_readable(at, count.min(size - done)),
-                Ok(_) => self.note_unread(captured, at, NotRead::Unreadable),
-                Err(reason) => self.note_unread(captured, at, reason),
+                Ok(_) => self.note_unread(captured, at, None, NotRead::Unreadable),
+                Err(reason) => self.note_unread(captured, at, memory.try_again_at(at), reason),
             };
         }
     }
@@ -85,11 +86,13 @@ impl Window {
         read.end()
     }
 
-    /// Nothing is said of more than the page, and of what lies behind the next border of a captured range.
-    fn note_unread(&mut self, captured: &Captured, start: Address, reason: NotRead) -> Address {
+    /// Nothing is said of more than the page, unless the memory knows better, and of what lies behind the next border of a
+    /// captured range.
+    fn note_unread(&mut self, captured: &Captured, start: Address, again: Option<Address>, reason: NotRead) -> Address {
         let page_end = Address(start.0 & !(PAGE - 1)).saturating_add(PAGE);
+        let again = again.filter(|again| *again > start).unwrap_or(page_end);
         let border = captured.border_behind(start).unwrap_or(page_end);
-        let end = page_end.min(border).min(self.range.end());
+        let end = again.min(border).min(self.range.end());
         push_unread(&mut self.unread, Unread { range: AddressRange::new(start, end), reason });
         end
     }

@@ -19,6 +19,9 @@ const MOST_STACK_PAGES: usize = 4096;
 const FEWEST_STACK_PAGES: usize = 2;
 /// Pages that pointers lead to, all threads together, at most: 2 MiB.
 const MOST_REFERENCED: usize = 512;
+/// Words that are looked at for them, all threads together, at most: all of the stacks of 16,000 threads. A dump may have
+/// 200,000 with the same stack, in which all words point to one page, and say that a page has 16 MiB.
+const MOST_WORDS: usize = 16 << 20;
 /// Bytes of a thread environment block of Windows: the 64-bit one is the longer.
 const ENVIRONMENT_BLOCK: u64 = 0x2000;
 /// Entries of the dynamic linker's list, at most.
@@ -138,14 +141,17 @@ fn add_referenced(snapshot: &dyn Snapshot, stacks: &[AddressRange], pages: &mut 
         .map(|words| Words { found: words.into_iter().map(Address).collect(), rest: AddressRange::default() });
     let stacks = stacks.iter().map(|stack| Words { found: VecDeque::new(), rest: *stack });
     let mut turns: Vec<Words> = registers.chain(stacks).collect();
-    let mut added = 0;
+    let (mut added, mut looked_at) = (0, 0);
     while added < MOST_REFERENCED && !turns.is_empty() {
         turns.retain_mut(|words| {
             if added >= MOST_REFERENCED {
                 return false;
             }
             // The next word of this thread that is a pointer to something new.
-            while let Some(word) = words.next(snapshot) {
+            while looked_at < MOST_WORDS
+                && let Some(word) = words.next(snapshot)
+            {
+                looked_at += 1;
                 let target = word.page_floor(page);
                 if !pages.contains(&target) && process.region_at(word).is_some_and(holds_data) {
                     pages.insert(target);

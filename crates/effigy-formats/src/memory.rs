@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use effigy_process::{Address, AddressRange, CapturedMemory, CapturedRange, Memory, NotRead};
 
-use crate::source::{Buffered, SharedSource};
+use crate::source::{Buffered, SharedSource, Source};
 
 /// The memory that a dump holds, and what is known of the rest.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,8 @@ pub struct MemoryMap {
     /// Why some of the rest is missing, by rising address.
     reasons: Vec<(AddressRange, NotRead)>,
     missing: u64,
+    /// Memory that is listed and left out, by rising address: it lies in the file where other memory lies.
+    repeated: Vec<AddressRange>,
 }
 
 /// Memory that lies in no dump.
@@ -33,6 +35,11 @@ impl fmt::Debug for Elsewhere {
         write!(f, "{} ranges", self.0.captured().len())
     }
 }
+
+/// How much of the memory that a file lists may lie in it where other memory lies: so many bytes, and so many times the
+/// file's length. Nobody needs to write such a file; one of 10 MB may list a TB in that way.
+const LEAST_REPEATED: u64 = 1 << 30;
+const REPEATED_TIMES: u64 = 16;
 
 /// Memory as it is found in a file, in any order.
 #[derive(Debug)]
@@ -61,10 +68,44 @@ impl Found {
 
     /// The memory, with `mapped` where the process has something mapped.
     pub(crate) fn finish(self, mapped: Option<Vec<AddressRange>>) -> MemoryMap {
-        let parts = disjoint(self.parts);
-        let (sources, origins, reasons) = (vec![self.source], Vec::new(), Vec::new());
-        MemoryMap { sources, parts, origins, elsewhere: None, mapped, reasons, missing: self.missing }
+        let mut parts = disjoint(self.parts);
+        let most = LEAST_REPEATED.saturating_add(self.source.stored_size().saturating_mul(REPEATED_TIMES));
+        let repeated = leave_out_repeated(&mut parts, self.source.size(), most);
+        let (sources, missing) = (vec![self.source], self.missing);
+        MemoryMap { sources, parts, mapped, missing, repeated, ..MemoryMap::default() }
     }
+}
+
+/// Leaves out parts that lie in the file where others lie, beyond `most` bytes of them; gives those that are left out.
+/// `size` is the length of the file.
+fn leave_out_repeated(parts: &mut Vec<CapturedRange>, size: u64, most: u64) -> Vec<AddressRange> {
+    let total = parts.iter().map(|part| part.range.size()).fold(0, u64::saturating_add);
+    if total <= size.saturating_add(most) {
+        return Vec::new();
+    }
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_key(|index| parts[*index].offset);
+    let mut is_kept = vec![true; parts.len()];
+    let (mut end, mut left) = (0u64, most);
+    for index in order {
+        let (start, length) = (parts[index].offset.unwrap_or(0), parts[index].range.size());
+        let part_end = start.saturating_add(length);
+        let again = length - part_end.saturating_sub(end.max(start));
+        end = end.max(part_end);
+        match left.checked_sub(again) {
+            Some(rest) => left = rest,
+            None => is_kept[index] = false,
+        }
+    }
+    let (mut is_kept, mut left_out) = (is_kept.into_iter(), Vec::new());
+    parts.retain(|part| {
+        let keeps = is_kept.next().unwrap_or(true);
+        if !keeps {
+            left_out.push(part.range);
+        }
+        keeps
+    });
+    left_out
 }
 
 /// Sorts parts and cuts off what an earlier one already holds, so that one search finds the one part.
@@ -101,6 +142,13 @@ impl MemoryMap {
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.missing
+    }
+
+    /// Bytes of memory that the dump lists and that are not looked at, as they lie in the file where other memory lies, again
+    /// and again.
+    #[must_use]
+    pub fn repeated(&self) -> u64 {
+        self.repeated.iter().map(AddressRange::size).fold(0, u64::saturating_add)
     }
 
     /// Where the process has something mapped, by rising address; `None` when the dump does not tell.
@@ -151,6 +199,8 @@ impl MemoryMap {
         all.retain(|(part, _)| !part.range.is_empty());
         all.sort_by_key(|(part, _)| part.range.start());
         let (parts, origins) = all.into_iter().unzip();
+        let mut repeated = [self.repeated, other.repeated].concat();
+        repeated.sort_unstable_by_key(AddressRange::start);
         Self {
             sources: [self.sources, other.sources].concat(),
             parts,
@@ -159,6 +209,7 @@ impl MemoryMap {
             mapped: other.mapped.or(self.mapped),
             reasons: [self.reasons, other.reasons].concat(),
             missing: self.missing.saturating_add(other.missing),
+            repeated,
         }
     }
 
@@ -210,13 +261,17 @@ impl MemoryMap {
             let elsewhere = self.elsewhere.as_ref().ok_or(NotRead::Unreadable)?;
             return elsewhere.0.read(address, &mut buffer[..length]);
         };
-        let origin = self.origins.get(index).copied().unwrap_or(0);
-        let source = self.sources.get(usize::from(origin)).ok_or(NotRead::Unreadable)?;
+        let source = self.source_of(index).ok_or(NotRead::Unreadable)?;
         match source.read_at(offset, &mut buffer[..length]) {
-            Ok(0) | Err(_) if length > 0 => Err(NotRead::Unreadable),
+            Ok(0) if length > 0 => Err(NotRead::Unreadable),
             Ok(count) => Ok(count),
-            Err(_) => Err(NotRead::Unreadable),
+            Err(_) => before_damage(&**source, offset, &mut buffer[..length]),
         }
+    }
+
+    /// The source that a part with this index lies in.
+    fn source_of(&self, index: usize) -> Option<&SharedSource> {
+        self.sources.get(usize::from(self.origins.get(index).copied().unwrap_or(0)))
     }
 
     /// Why there is no memory at an address. Without a list of regions all may have been mapped.
@@ -224,10 +279,23 @@ impl MemoryMap {
         if let Some(reason) = lookup(&self.reasons, address, |(range, _)| *range) {
             return reason.1;
         }
+        if lookup(&self.repeated, address, |range| *range).is_some() {
+            return NotRead::NotCaptured;
+        }
         match &self.mapped {
             Some(mapped) if lookup(mapped, address, |range| *range).is_none() => NotRead::Unmapped,
             _ => NotRead::NotCaptured,
         }
+    }
+}
+
+/// Reads what there is before the first byte of which it is known that it cannot be read.
+fn before_damage(source: &dyn Source, offset: u64, buffer: &mut [u8]) -> Result<usize, NotRead> {
+    let damage = source.unreadable(offset, buffer.len() as u64).ok_or(NotRead::Unreadable)?;
+    let length = usize::try_from(damage.range.start.saturating_sub(offset)).unwrap_or(usize::MAX).min(buffer.len());
+    match source.read_at(offset, &mut buffer[..length]) {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(damage.reason),
     }
 }
 
@@ -248,6 +316,16 @@ impl Memory for MemoryMap {
             }
         }
         Ok(done)
+    }
+
+    fn try_again_at(&self, address: Address) -> Option<Address> {
+        let index = self.parts.partition_point(|part| part.range.end() <= address);
+        let part = self.parts.get(index).filter(|part| part.range.contains(address))?;
+        let skip = address.0 - part.range.start().0;
+        let offset = part.offset?.checked_add(skip)?;
+        let damage = self.source_of(index)?.unreadable(offset, 1)?;
+        let end = address.saturating_add(damage.range.end.saturating_sub(offset));
+        Some(end.min(part.range.end()))
     }
 }
 
@@ -310,6 +388,27 @@ mod tests {
         assert_eq!(bytes, [[2; 10].as_slice(), &[1; 10], &[2; 2]].concat()[..]);
         assert_eq!(filled.read(Address(22), &mut bytes), Err(NotRead::Redacted));
         assert_eq!(filled.missing(), 1);
+    }
+
+    #[test]
+    fn memory_that_lies_over_other_memory_is_looked_at_so_often() {
+        let part = |start, offset, size| CapturedRange {
+            range: AddressRange::sized(Address(start), size),
+            offset: Some(offset),
+        };
+        let all = [part(0, 10, 10), part(10, 0, 20), part(30, 15, 10), part(50, 12, 4), part(60, 40, 5)];
+        let kept = |most| {
+            let mut parts = all.to_vec();
+            let left_out = leave_out_repeated(&mut parts, 25, most);
+            let start = |range: &AddressRange| range.start().0;
+            let kept: Vec<_> = parts.iter().map(|part| start(&part.range)).collect();
+            (kept, left_out.iter().map(start).collect::<Vec<_>>())
+        };
+        // In the file: 0 to 20, then 10 that are all in that, 4 as well, 5 of 10, and 5 that lie alone.
+        assert_eq!(kept(24), (vec![0, 10, 30, 50, 60], vec![]));
+        assert_eq!(kept(14), (vec![0, 10, 50, 60], vec![30]));
+        assert_eq!(kept(10), (vec![0, 10, 60], vec![30, 50]));
+        assert_eq!(kept(0), (vec![10, 60], vec![0, 30, 50]));
     }
 
     #[test]

@@ -237,6 +237,13 @@ fn explained(memory: MemoryMap, end: u64, process: &Process, warnings: &mut Vec<
         );
         warnings.push(Warning::at(end, text));
     }
+    if memory.repeated() > 0 {
+        let (repeated, there) = (memory.repeated(), memory.captured_bytes());
+        let text = format!(
+            "the memory that the file lists lies over itself: {repeated} bytes of it are left out, and {there} are there"
+        );
+        warnings.push(Warning::new(text));
+    }
     let reasons = process.gaps.iter().filter_map(|gap| match (&gap.subject, gap.reason) {
         (GapSubject::Memory(range), GapReason::Redacted) => Some((*range, NotRead::Redacted)),
         (GapSubject::Memory(range), GapReason::Unreadable | GapReason::NotPermitted) => {

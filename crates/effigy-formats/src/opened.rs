@@ -121,8 +121,11 @@ impl OpenedDump {
     /// How much of the process's memory it holds: a file that was cut short does not hold what it was meant to.
     #[must_use]
     pub fn held(&self) -> Cow<'_, Coverage> {
-        match self.memory.missing() {
-            0 => Cow::Borrowed(&self.coverage),
+        match (self.memory.missing(), self.memory.repeated()) {
+            (0, 0) => Cow::Borrowed(&self.coverage),
+            (0, _) => {
+                Cow::Owned(Coverage::Partial("its memory lies over itself in the file, and some is left out".into()))
+            }
             _ => Cow::Owned(Coverage::Partial("the file is truncated".into())),
         }
     }

@@ -7,10 +7,22 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use effigy_process::NotRead;
+
 use crate::container::SeekableReader;
+
+/// Bytes of a source that cannot be read, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Their offsets.
+    pub range: Range<u64>,
+    /// Why not.
+    pub reason: NotRead,
+}
 
 /// Bytes that are read by offset. Several threads may read at once.
 pub trait Source: Send + Sync {
@@ -25,10 +37,11 @@ pub trait Source: Send + Sync {
     /// When they cannot be read.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Bytes that must be unpacked before the `length` bytes at `offset` can be read; 0 where they lie as they are.
-    fn to_unpack(&self, offset: u64, length: u64) -> u64 {
+    /// The first of the `length` bytes at `offset` of which a read has shown that they cannot be read, with those behind
+    /// them of which the same is true; `None` where nothing is known. What lies before them may be readable.
+    fn unreadable(&self, offset: u64, length: u64) -> Option<Unreadable> {
         let _ = (offset, length);
-        0
+        None
     }
 
     /// Length of what the bytes are stored in, which is less where that is compressed.
@@ -87,8 +100,8 @@ impl<S: Source + ?Sized> Source for &S {
         (**self).read_at(offset, buffer)
     }
 
-    fn to_unpack(&self, offset: u64, length: u64) -> u64 {
-        (**self).to_unpack(offset, length)
+    fn unreadable(&self, offset: u64, length: u64) -> Option<Unreadable> {
+        (**self).unreadable(offset, length)
     }
 
     fn stored_size(&self) -> u64 {
@@ -105,8 +118,8 @@ impl<S: Source + ?Sized> Source for Arc<S> {
         (**self).read_at(offset, buffer)
     }
 
-    fn to_unpack(&self, offset: u64, length: u64) -> u64 {
-        (**self).to_unpack(offset, length)
+    fn unreadable(&self, offset: u64, length: u64) -> Option<Unreadable> {
+        (**self).unreadable(offset, length)
     }
 
     fn stored_size(&self) -> u64 {
@@ -162,8 +175,8 @@ impl<S: Source> Source for SeekableReader<S> {
         SeekableReader::read_at(self, offset, buffer).map_err(io::Error::other)
     }
 
-    fn to_unpack(&self, offset: u64, length: u64) -> u64 {
-        SeekableReader::to_unpack(self, offset, length)
+    fn unreadable(&self, offset: u64, length: u64) -> Option<Unreadable> {
+        SeekableReader::unreadable(self, offset, length)
     }
 
     fn stored_size(&self) -> u64 {
@@ -171,33 +184,34 @@ impl<S: Source> Source for SeekableReader<S> {
     }
 }
 
+/// How much of a list or a table of a compressed file is taken: so many bytes, and so many times the file's length. What is in
+/// it may be thousands of times as long as the file, and each entry costs far more memory than it has bytes.
+const LEAST_PART: u64 = 32 << 20;
+const PART_TIMES: u64 = 2;
+
+/// Most bytes of a list or a table of a file that are read, where of any file `most` are. Where it lies as it is, it may be as
+/// long as that.
+pub(crate) fn largest_part(source: &dyn Source, most: u64) -> u64 {
+    most.min(LEAST_PART.saturating_add(source.stored_size().saturating_mul(PART_TIMES)))
+}
+
 /// Bytes of one window of [`Buffered`].
 const WINDOW: usize = 64 << 10;
 /// Windows that are kept: 16 MiB. Entries of a table may lead all over a file, and each look at it costs a system call.
 const WINDOWS: usize = 256;
-/// Most bytes that are unpacked for the structure of a dump: a container of a few MB may have frames of many, and a table
-/// of which each entry leads to another frame. Sound dumps take less than a frame for each module.
-const MOST_UNPACKED: u64 = 4 << 30;
 
 /// A source whose small reads are answered from windows. Tables of dumps are read field by field, and each read of
 /// a file is a system call.
 #[derive(Debug)]
 pub(crate) struct Buffered {
     inner: SharedSource,
-    windows: Mutex<Windows>,
-}
-
-#[derive(Debug)]
-struct Windows {
     /// By number.
-    held: HashMap<u64, Vec<u8>>,
-    /// Bytes that may still be unpacked.
-    allowance: u64,
+    windows: Mutex<HashMap<u64, Vec<u8>>>,
 }
 
 impl Buffered {
     pub(crate) fn new(inner: SharedSource) -> Self {
-        Self { inner, windows: Mutex::new(Windows { held: HashMap::new(), allowance: MOST_UNPACKED }) }
+        Self { inner, windows: Mutex::default() }
     }
 
     /// The source itself, for what is too large for windows.
@@ -206,32 +220,19 @@ impl Buffered {
     }
 }
 
-impl Windows {
-    /// Accounts for a read.
-    fn spend(&mut self, inner: &SharedSource, offset: u64, length: u64) -> io::Result<()> {
-        let left = self.allowance.checked_sub(inner.to_unpack(offset, length));
-        self.allowance = left.ok_or_else(|| {
-            io::Error::other("the compressed file leads to and fro: too much would have to be unpacked again and again")
-        })?;
-        Ok(())
+/// Reads the window of a number, if it is not held. Whether that is possible: something else in it may be damaged.
+fn hold(windows: &mut HashMap<u64, Vec<u8>>, inner: &SharedSource, number: u64) -> bool {
+    if windows.contains_key(&number) {
+        return true;
     }
-
-    /// Reads the window of a number, if it is not held. Whether that is possible: something else in it may be damaged.
-    fn hold(&mut self, inner: &SharedSource, number: u64) -> io::Result<bool> {
-        if self.held.contains_key(&number) {
-            return Ok(true);
-        }
-        let start = number * WINDOW as u64;
-        self.spend(inner, start, WINDOW as u64)?;
-        let mut bytes = vec![0; WINDOW];
-        let Ok(count) = inner.read_at(start, &mut bytes) else { return Ok(false) };
-        bytes.truncate(count);
-        if self.held.len() >= WINDOWS {
-            self.held.clear();
-        }
-        self.held.insert(number, bytes);
-        Ok(true)
+    let mut bytes = vec![0; WINDOW];
+    let Ok(count) = inner.read_at(number * WINDOW as u64, &mut bytes) else { return false };
+    bytes.truncate(count);
+    if windows.len() >= WINDOWS {
+        windows.clear();
     }
+    windows.insert(number, bytes);
+    true
 }
 
 impl Source for Buffered {
@@ -239,22 +240,28 @@ impl Source for Buffered {
         self.inner.size()
     }
 
+    fn unreadable(&self, offset: u64, length: u64) -> Option<Unreadable> {
+        self.inner.unreadable(offset, length)
+    }
+
+    fn stored_size(&self) -> u64 {
+        self.inner.stored_size()
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         if buffer.len() > WINDOW / 4 {
-            windows.spend(&self.inner, offset, buffer.len() as u64)?;
-            drop(windows);
             return self.inner.read_at(offset, buffer);
         }
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let mut done = 0;
         while done < buffer.len() {
             let at = offset.saturating_add(done as u64);
             let (number, skip) = (at / WINDOW as u64, at % WINDOW as u64);
-            if !windows.hold(&self.inner, number)? {
+            if !hold(&mut windows, &self.inner, number) {
                 drop(windows);
                 return self.inner.read_at(offset, buffer);
             }
-            let window = windows.held.get(&number).map_or(&[][..], Vec::as_slice);
+            let window = windows.get(&number).map_or(&[][..], Vec::as_slice);
             let from = usize::try_from(skip).ok().and_then(|skip| window.get(skip..)).unwrap_or_default();
             let count = from.len().min(buffer.len() - done);
             if count == 0 {
@@ -273,6 +280,13 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn what_a_file_is_too_short_for_is_not_read_of_it() {
+        let short = vec![0; 100];
+        assert_eq!(largest_part(&short, 1 << 30), (32 << 20) + 200);
+        assert_eq!(largest_part(&short, 1 << 20), 1 << 20);
+    }
+
     proptest! {
         #[test]
         fn windows_give_what_is_there(
@@ -288,36 +302,6 @@ mod tests {
                 prop_assert_eq!(&buffer[..count], &from[..from.len().min(length)]);
             }
         }
-    }
-
-    /// Zeros, each MiB of which has to be unpacked with a GiB of others.
-    struct Packed;
-
-    impl Source for Packed {
-        fn size(&self) -> u64 {
-            1 << 30
-        }
-
-        fn read_at(&self, _offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-            buffer.fill(0);
-            Ok(buffer.len())
-        }
-
-        fn to_unpack(&self, _offset: u64, _length: u64) -> u64 {
-            1 << 30
-        }
-    }
-
-    #[test]
-    fn the_structure_of_a_dump_is_not_worth_any_unpacking() {
-        let buffered = Buffered::new(Arc::new(Packed));
-        for place in 0..4 {
-            assert_eq!(buffered.read_at(place << 20, &mut [1; 8]).unwrap(), 8);
-        }
-        // What is held costs nothing.
-        assert!(buffered.read_at(3 << 20, &mut [1; 8]).is_ok());
-        assert!(buffered.read_at(4 << 20, &mut [1; 8]).unwrap_err().to_string().contains("unpacked again"));
-        assert!(buffered.read_at(0, &mut vec![1; 1 << 20]).is_err());
     }
 
     #[test]

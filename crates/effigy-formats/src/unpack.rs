@@ -21,12 +21,12 @@ const XZ_MEMORY: u32 = 132 << 10;
 /// Bytes that are unpacked at a time. Those that are all zero become a hole of the scratch file.
 const CHUNK: usize = 64 << 10;
 
-/// What unpacking may cost, in bytes that are written: so many, and so many times the file's length. Real dumps are packed to
-/// a tenth or a hundredth, but for their zeros, which cost less.
-const LEAST_COST: u64 = 1 << 30;
-const COST_TIMES: u64 = 100;
-/// Zeros that cost as much as one byte that is written.
-const ZEROS: u64 = 8;
+/// Bytes that are unpacked at most: so many, and so many times the file's length. Real dumps are packed to a tenth or a
+/// hundredth. It is a bound on work, so zeros count as other bytes do: 10 MB of gzip or zstd, which make 2 GB a second of
+/// them, may be 10 or 300 GB.
+const MOST: (u64, u64) = (512 << 20, 200);
+/// The same for xz, which makes 350 MB a second; 10 MB may be 70 GB.
+const MOST_OF_XZ: (u64, u64) = (256 << 20, 100);
 
 /// Why a compressed file cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +46,15 @@ pub enum UnpackError {
         source: io::Error,
     },
     /// It holds more than is accepted.
-    #[error("the {compression} file holds more than {limit} bytes; unpack it yourself if that is right", compression = compression.as_str())]
+    #[error(
+        "the {compression} file holds more than the {limit} bytes that are unpacked of one so short; unpack it yourself if that \
+         is right",
+        compression = compression.as_str()
+    )]
     TooLarge {
         /// How it is compressed.
         compression: Compression,
-        /// Bytes that are accepted.
+        /// Bytes that are accepted, and were unpacked.
         limit: u64,
     },
     /// It is the seekable container, and damaged.
@@ -102,63 +106,47 @@ pub(crate) fn unpack(
             Box::new(decoder)
         }
     };
-    let allowance = LEAST_COST.saturating_add(source.size().saturating_mul(COST_TIMES));
-    let (file, cut) = copy(&mut *reader, file, compression, &mut Bounds { limit, allowance })?;
-    let source = Arc::new(FileSource::new(file).map_err(UnpackError::Scratch)?);
-    Ok(Unpacked { source, compression: Some(compression), copied: true, cut })
+    let (least, times) = if compression == Compression::Xz { MOST_OF_XZ } else { MOST };
+    let most = limit.min(least.saturating_add(source.size().saturating_mul(times)));
+    let (file, cut) = copy(&mut *reader, file, compression, most)?;
+    let file = FileSource::new(file).map_err(UnpackError::Scratch)?;
+    let scratch = Arc::new(Scratch { file, stored: source.size() });
+    Ok(Unpacked { source: scratch, compression: Some(compression), copied: true, cut })
 }
 
-/// How much may be unpacked.
-struct Bounds {
-    /// Bytes in all.
-    limit: u64,
-    /// What it may cost, see [`LEAST_COST`].
-    allowance: u64,
-}
-
-impl Bounds {
-    /// Accounts for `count` bytes up to `done`; what is too much is an error.
-    fn spend(&mut self, compression: Compression, done: u64, count: u64, zero: bool) -> Result<(), UnpackError> {
-        if done > self.limit {
-            return Err(UnpackError::TooLarge { compression, limit: self.limit });
-        }
-        let left = self.allowance.checked_sub(if zero { count.div_ceil(ZEROS) } else { count });
-        self.allowance = left.ok_or(UnpackError::TooLarge { compression, limit: done - count })?;
-        Ok(())
-    }
-}
-
-/// Copies all of `reader` into `file`, or as much as can be read, with the reason why that is not all.
+/// Copies all of `reader` into `file`, or as much as can be read and no more than `most` bytes, with the reason why that is
+/// not all.
 fn copy(
     reader: &mut dyn Read,
     mut file: File,
     compression: Compression,
-    bounds: &mut Bounds,
+    most: u64,
 ) -> Result<(File, Option<UnpackError>), UnpackError> {
     let mut buffer = vec![0; CHUNK];
     let mut done = 0u64;
-    loop {
-        let (count, error) = fill(reader, &mut buffer);
-        done = done.saturating_add(count as u64);
-        let damaged = error.map(|source| UnpackError::Damaged { compression, done, source });
-        let is_zero = buffer[..count].iter().all(|byte| *byte == 0);
-        bounds.spend(compression, done, count as u64, is_zero)?;
-        if is_zero {
+    let cut = loop {
+        let (mut count, error) = fill(reader, &mut buffer);
+        let left = usize::try_from(most - done).unwrap_or(usize::MAX);
+        let is_too_large = count > left;
+        count = count.min(left);
+        done += count as u64;
+        if buffer[..count].iter().all(|byte| *byte == 0) {
             let skip = i64::try_from(count).unwrap_or(i64::MAX);
             file.seek_relative(skip).map_err(UnpackError::Scratch)?;
         } else {
             file.write_all(&buffer[..count]).map_err(UnpackError::Scratch)?;
         }
-        match damaged {
-            Some(error) if done == 0 => return Err(error),
-            None if count > 0 => {}
-            cut => {
-                // A hole at the end does not make a file longer by itself.
-                file.set_len(done).map_err(UnpackError::Scratch)?;
-                return Ok((file, cut));
-            }
+        match error {
+            _ if is_too_large => break Some(UnpackError::TooLarge { compression, limit: most }),
+            Some(source) if done == 0 => return Err(UnpackError::Damaged { compression, done, source }),
+            Some(source) => break Some(UnpackError::Damaged { compression, done, source }),
+            None if count == 0 => break None,
+            None => {}
         }
-    }
+    };
+    // A hole at the end does not make a file longer by itself.
+    file.set_len(done).map_err(UnpackError::Scratch)?;
+    Ok((file, cut))
 }
 
 /// Fills the buffer, or as much of it as there is before the end or an error.
@@ -173,6 +161,27 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> (usize, Option<io::Error>) 
         }
     }
     (done, None)
+}
+
+/// What was unpacked.
+struct Scratch {
+    file: FileSource,
+    /// Bytes of the file that it was unpacked from.
+    stored: u64,
+}
+
+impl Source for Scratch {
+    fn size(&self) -> u64 {
+        self.file.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(offset, buffer)
+    }
+
+    fn stored_size(&self) -> u64 {
+        self.stored
+    }
 }
 
 /// The bytes of a source one after the other.
@@ -225,24 +234,28 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_refused() {
+    fn of_a_bomb_only_the_beginning_is_unpacked() {
         let bomb = gzip(&vec![0; 4 << 20]);
-        assert!(matches!(unpacked(bomb, 1 << 20), Err(UnpackError::TooLarge { limit: 0x10_0000, .. })));
+        let unpacked = unpacked(bomb.clone(), 1 << 20).unwrap();
+        assert_eq!((unpacked.source.size(), unpacked.source.stored_size()), (1 << 20, bomb.len() as u64));
+        let cut = unpacked.cut.unwrap();
+        assert!(matches!(cut, UnpackError::TooLarge { limit: 0x10_0000, .. }), "{cut}");
     }
 
     #[test]
-    fn what_fills_a_disk_costs_more_than_zeros() {
-        let unpacked = |bytes: &[u8], allowance| {
-            let bounds = &mut Bounds { limit: 1 << 30, allowance };
-            copy(&mut &bytes[..], tempfile::tempfile().unwrap(), Compression::Xz, bounds)
-                .map(|(file, _)| file.metadata())
+    fn the_bound_is_on_what_comes_out_and_lies_between_bytes() {
+        let unpacked = |bytes: &[u8], most| {
+            let (file, cut) = copy(&mut &bytes[..], tempfile::tempfile().unwrap(), Compression::Xz, most).unwrap();
+            (file.metadata().unwrap().len(), cut.is_some())
         };
         let (zeros, others) = (vec![0; 8 * CHUNK], vec![1; 8 * CHUNK]);
-        assert_eq!(unpacked(&zeros, CHUNK as u64).unwrap().unwrap().len(), zeros.len() as u64);
-        let outcome = unpacked(&others, CHUNK as u64).unwrap_err();
-        assert!(matches!(outcome, UnpackError::TooLarge { limit: 0x1_0000, .. }), "{outcome}");
-        assert!(unpacked(&zeros, CHUNK as u64 - 1).is_err());
-        assert!(unpacked(&others, 8 * CHUNK as u64).is_ok());
+        let all = zeros.len() as u64;
+        for bytes in [zeros, others] {
+            assert_eq!(unpacked(&bytes, all), (all, false));
+            for most in [1, CHUNK as u64, all - 1] {
+                assert_eq!(unpacked(&bytes, most), (most, true));
+            }
+        }
     }
 
     #[test]

@@ -13,6 +13,13 @@ pub trait Memory {
     /// Why there is not even one byte.
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead>;
 
+    /// Where to try again after a read at `address` has failed: nothing before that can be read either, for the same
+    /// reason. `None` where that is not known; then the next page may do.
+    fn try_again_at(&self, address: Address) -> Option<Address> {
+        let _ = address;
+        None
+    }
+
     /// Fills the whole of `buffer`.
     ///
     /// # Errors
@@ -74,6 +81,8 @@ pub enum NotRead {
     Redacted,
     /// The process is gone.
     Ended,
+    /// In the dump, which is compressed, and more would have to be unpacked for it than is accepted of a file so short.
+    NotUnpacked,
 }
 
 impl fmt::Display for NotRead {
@@ -84,6 +93,7 @@ impl fmt::Display for NotRead {
             Self::Unreadable => "could not be read",
             Self::Redacted => "redacted",
             Self::Ended => "the process has ended",
+            Self::NotUnpacked => "not unpacked, as that takes too much: decompress the file first",
         })
     }
 }

@@ -37,6 +37,12 @@ pub trait Snapshot: Send + Sync {
     /// Why not even one byte could be read.
     fn read(&self, region: &Region, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead>;
 
+    /// Where to try again after a read at `address` has failed, as [`Memory::try_again_at`](crate::Memory::try_again_at).
+    fn try_again_at(&self, address: Address) -> Option<Address> {
+        let _ = address;
+        None
+    }
+
     /// Opens the image file of a module: the very file that is mapped, also when its name is gone or leads elsewhere
     /// now.
     ///

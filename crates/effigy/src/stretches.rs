@@ -102,7 +102,8 @@ impl<'a> Borders<'a> {
         let captured = self.captured.and_then(|memory| memory.captured_from(at).first());
         let by_memory = captured.map(|captured| {
             // It is said to be there, and cannot be read.
-            if captured.range.contains(at) { page } else { captured.range.start() }
+            let again = || self.captured?.try_again_at(at).filter(|again| *again > at);
+            if captured.range.contains(at) { again().unwrap_or(page) } else { captured.range.start() }
         });
         let by_gap = self.gaps.get(self.gaps.partition_point(|border| *border <= at)).copied();
         let border = [by_region, by_memory, by_gap].into_iter().flatten().min();

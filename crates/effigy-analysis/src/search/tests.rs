@@ -1,4 +1,5 @@
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use effigy_process::{ByteOrder, NotRead};
 use proptest::prelude::*;
@@ -192,6 +193,33 @@ fn what_cannot_be_read_is_told_in_its_place_and_counted() {
     assert_eq!(report.searched_bytes, 14);
     let unread = [("not_captured", 2 * GRID), ("redacted", 0x10), ("unreadable", 0x3000)];
     assert_eq!(report.unread_bytes, BTreeMap::from(unread));
+}
+
+/// Memory of which one try shows that none of it can be read; counts tries.
+struct Costly(AtomicU64);
+
+impl Memory for Costly {
+    fn read(&self, _address: Address, _buffer: &mut [u8]) -> Result<usize, NotRead> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(NotRead::NotUnpacked)
+    }
+
+    fn try_again_at(&self, _address: Address) -> Option<Address> {
+        Some(Address(u64::MAX))
+    }
+}
+
+#[test]
+fn memory_that_cannot_be_read_for_long_is_not_tried_page_by_page() {
+    let (memory, pieces) = (Costly(AtomicU64::new(0)), 200);
+    let range = AddressRange::sized(Address(0x1000), pieces * GRID);
+    let report = Search::new(&[bytes(b"needle")])
+        .unwrap()
+        .run(&memory, [range], SearchOptions::default(), |_| ControlFlow::Continue(()));
+    assert_eq!(report.unread_bytes, BTreeMap::from([("not_unpacked", pieces * GRID)]));
+    assert_eq!((report.searched_bytes, report.outcome), (0, Outcome::Complete));
+    let tries = memory.0.into_inner();
+    assert!(tries <= pieces + 1, "{tries} tries");
 }
 
 #[test]

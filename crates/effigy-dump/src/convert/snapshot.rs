@@ -130,6 +130,10 @@ impl Snapshot for DumpSnapshot<'_> {
         self.dump.memory.read(address, buffer)
     }
 
+    fn try_again_at(&self, address: Address) -> Option<Address> {
+        self.dump.memory.try_again_at(address)
+    }
+
     fn open_image(&self, module: &Module) -> io::Result<Box<dyn Read + Send>> {
         let name = module.path.as_bstr();
         Err(io::Error::new(io::ErrorKind::NotFound, format!("a dump does not hold the image file of {name}")))

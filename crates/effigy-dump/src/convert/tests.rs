@@ -281,6 +281,47 @@ fn a_core_of_windows_shows_the_fault() {
     }
 }
 
+/// A frame that is damaged is a gap, from its first byte to its last, and all else comes over.
+#[test]
+fn a_damaged_frame_is_a_gap_as_long_as_it_is() {
+    use effigy_formats::container::{FRAME_SIZE, SeekableWriter};
+    let (start, size) = (1u64 << 32, 11u64 << 20);
+    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+    bytes.resize(16, 0);
+    [4u16, 62].iter().for_each(|half| bytes.extend(half.to_le_bytes()));
+    bytes.extend(1u32.to_le_bytes());
+    [0u64, 64, 0].iter().for_each(|word| bytes.extend(word.to_le_bytes()));
+    bytes.extend(0u32.to_le_bytes());
+    [64u16, 56, 1, 64, 0, 0].iter().for_each(|half| bytes.extend(half.to_le_bytes()));
+    let header = [1 | 6 << 32, 4096, start, 0, size, size, 4096];
+    header.iter().for_each(|word: &u64| bytes.extend(word.to_le_bytes()));
+    bytes.resize(4096, 0);
+    bytes.extend((0..size).map(|at| (at / 7).to_le_bytes()[0]));
+    let mut writer = SeekableWriter::new(Vec::new(), std::num::NonZero::<usize>::MIN).unwrap();
+    io::Write::write_all(&mut writer, &bytes).unwrap();
+    let (mut packed, _) = writer.finish().unwrap();
+    // The second of three frames: its checksum. The table with their lengths is at the end.
+    let length = |frame: usize| {
+        let at = packed.len() - 9 - (3 - frame) * 8;
+        u32::from_le_bytes(*packed[at..].first_chunk().unwrap()) as usize
+    };
+    let last = length(0) + length(1) - 1;
+    packed[last] = !packed[last];
+    let damaged = open(Arc::new(packed), &mut Alone).unwrap();
+    let (new, converted) = convert(&damaged, Format::Minidump, None).unwrap();
+    let frame = FRAME_SIZE as u64;
+    let gap = effigy_process::AddressRange::sized(effigy_process::Address(start + frame - 4096), frame);
+    let is_it = |each: &&Gap| each.subject == effigy_process::GapSubject::Memory(gap);
+    assert_eq!(converted.gaps.iter().filter(is_it).count(), 1, "{:?}", converted.gaps);
+    assert_eq!(converted.memory_bytes, size - frame);
+    let (mut old, mut copied) = ([0; 1000], [0; 1000]);
+    for at in [start, gap.start().0 - 1000, gap.end().0, start + size - 1000].map(effigy_process::Address) {
+        assert_eq!((damaged.memory.read(at, &mut old), new.memory.read(at, &mut copied)), (Ok(1000), Ok(1000)));
+        assert_eq!(old, copied);
+    }
+    assert!(new.memory.read(gap.start(), &mut copied).is_err());
+}
+
 /// A number after another that look like chance.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -150,7 +150,9 @@ impl Reader<'_> {
                 }
                 Err(_) => {
                     // The rest of the page; extents of dumps may begin and end within one.
-                    let end = at.saturating_add(page).page_floor(page).min(extent.range.end());
+                    let page_end = at.saturating_add(page).page_floor(page);
+                    let again = self.snapshot.try_again_at(at).filter(|again| *again > page_end);
+                    let end = again.unwrap_or(page_end).min(extent.range.end());
                     self.hole(AddressRange::new(at, end), out);
                     // There is room to record so many holes. Storage that has more of them is dying: what follows counts
                     // as one.

@@ -1,14 +1,15 @@
 //! Reading the container by offset. Its bytes are not trusted.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::mem::offset_of;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use effigy_process::NotRead;
 use zerocopy::FromBytes;
 use zstd::bulk::Decompressor;
 
-use crate::source::Source;
+use crate::source::{Source, Unreadable};
 
 use super::layout::{
     CHECKSUM_SIZE, Entry, FOOTER_MAGIC, FRAME_MAGIC, Footer, HAS_CHECKSUMS, RESERVED, SkippableHeader, TABLE_MAGIC,
@@ -18,8 +19,25 @@ use super::layout::{
 /// claim, and give, very many.
 const MAX_CONTENTS: u32 = 64 << 20;
 
-/// Frames that are kept: a stack, the heap and two modules' headers are read in turn.
-const CACHED_FRAMES: usize = 4;
+/// Most bytes of contents for each byte of a frame: a block of up to 128 KiB takes four bytes at least (RFC 8878, section
+/// 3.1.1.2). What a table says beyond that, for all frames together, is made up.
+const MOST_RATIO: u64 = (128 << 10) / 4;
+/// What a table may be wrong by, in bytes: the lengths of a few frames.
+const MADE_UP: u64 = 16 << 30;
+
+/// Frames that are kept: a stack, the heap and two modules' headers are read in turn, and each processor searches another
+/// part. As many as have so many bytes together, but not fewer, and not more, than these.
+const CACHED_BYTES: usize = 64 << 20;
+const CACHED_FRAMES: std::ops::RangeInclusive<usize> = 2..=16;
+
+/// What decompressing may cost as long as a file is open: so many bytes of contents, and so many times the file's length.
+/// Real dumps are compressed to a tenth or a hundredth, and read once or twice; 10 MB of zeros are 300 GB.
+const LEAST_COST: u64 = 1 << 30;
+const COST_TIMES: u64 = 200;
+/// What a frame costs however short it is.
+const FRAME_COST: u64 = 16 << 10;
+/// Locks that keep threads from decompressing the same frame; frames share them.
+const TURNS: usize = 64;
 
 /// Why a container, or a part of it, cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +84,23 @@ pub enum ContainerError {
         /// What zstd says.
         source: io::Error,
     },
+    /// A frame cannot be decompressed, as was found before.
+    #[error("frame {frame} of the compressed file, at offset {offset:#x}, is damaged")]
+    Damaged {
+        /// Its number, from 0.
+        frame: usize,
+        /// Where it begins, from the start of the file, in bytes.
+        offset: u64,
+    },
+    /// More was asked for than is accepted.
+    #[error(
+        "more than {limit} bytes would have to be unpacked of the compressed file, which is too much for one so short: \
+         decompress it first (zstd -d)"
+    )]
+    TooCostly {
+        /// Bytes that are unpacked.
+        limit: u64,
+    },
     /// A frame does not hold as much as the table says.
     #[error(
         "frame {frame} of the compressed file, at offset {offset:#x}, holds {actual} bytes where its table says {expected}"
@@ -89,8 +124,22 @@ pub struct SeekableReader<S> {
     frames: Vec<Frame>,
     /// Bytes of all contents.
     contents: u64,
+    /// What decompressing may cost in all.
+    limit: u64,
+    state: Mutex<State>,
+    turns: Vec<Mutex<()>>,
+}
+
+/// What is known from decompressing.
+#[derive(Debug)]
+struct State {
     /// Contents of the frames used last, the latest first.
-    cache: Mutex<VecDeque<(usize, Arc<Vec<u8>>)>>,
+    cache: VecDeque<(usize, Arc<Vec<u8>>)>,
+    /// Frames that cannot be decompressed.
+    damaged: HashSet<usize>,
+    /// What decompressing may still cost; `None` once something was asked for that would cost more. From then on nothing is
+    /// given any more: where it ends must not depend on what was read last.
+    left: Option<u64>,
 }
 
 /// Where a frame lies.
@@ -110,6 +159,12 @@ impl<S: Source> SeekableReader<S> {
     /// # Errors
     /// When it is no container, or its table is damaged.
     pub fn new(source: S) -> Result<Self, ContainerError> {
+        let limit = LEAST_COST.saturating_add(source.size().saturating_mul(COST_TIMES));
+        Self::with_limit(source, limit)
+    }
+
+    /// The same, with what decompressing may cost, in bytes.
+    pub(super) fn with_limit(source: S, limit: u64) -> Result<Self, ContainerError> {
         let Table { bytes: table, at: table_at, entry_size } = table(&source)?;
         // As many entries as there are bytes for them, so this is bounded by the file's own length.
         let mut frames = Vec::with_capacity(table.len() / entry_size);
@@ -129,7 +184,16 @@ impl<S: Source> SeekableReader<S> {
         if at.checked_add(head) != Some(table_at) {
             return Err(wrong(0, "the frames of all entries end before the table begins"));
         }
-        Ok(Self { source, frames, contents: start, cache: Mutex::default() })
+        if start > source.size().saturating_mul(MOST_RATIO).saturating_add(MADE_UP) {
+            return Err(bad(
+                "Decompressed_Size",
+                table_at + 4,
+                "the frames of all entries cannot hold as much as they say",
+            ));
+        }
+        let state = State { cache: VecDeque::new(), damaged: HashSet::new(), left: Some(limit) };
+        let turns = std::iter::repeat_with(Mutex::default).take(TURNS).collect();
+        Ok(Self { source, frames, contents: start, limit, state: Mutex::new(state), turns })
     }
 
     /// Length of the contents in bytes.
@@ -157,8 +221,12 @@ impl<S: Source> SeekableReader<S> {
     /// When a frame that is needed is damaged.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, ContainerError> {
         let mut done = 0;
-        let mut number = self.frames.partition_point(|frame| frame.start + u64::from(frame.contents) <= offset);
+        let mut number = self.frame_at(offset);
         while let Some(frame) = self.frames.get(number).filter(|_| done < buffer.len()) {
+            if frame.contents == 0 {
+                number += 1;
+                continue;
+            }
             let contents = self.contents_of(number)?;
             let skip = (offset + done as u64).saturating_sub(frame.start);
             let from = usize::try_from(skip).ok().and_then(|skip| contents.get(skip..)).unwrap_or_default();
@@ -175,43 +243,91 @@ impl<S: Source> SeekableReader<S> {
         self.source.size()
     }
 
-    /// Bytes of the frames that must be decompressed before `length` bytes of the contents at `offset` can be read.
-    pub(crate) fn to_unpack(&self, offset: u64, length: u64) -> u64 {
-        let first = self.frames.partition_point(|frame| frame.start + u64::from(frame.contents) <= offset);
+    /// See [`Source::unreadable`].
+    pub(crate) fn unreadable(&self, offset: u64, length: u64) -> Option<Unreadable> {
+        let state = self.state();
+        if state.left.is_none() {
+            return Some(Unreadable { range: offset..u64::MAX, reason: NotRead::NotUnpacked });
+        }
+        if state.damaged.is_empty() {
+            return None;
+        }
         let end = offset.saturating_add(length);
-        let needed = self.frames.iter().enumerate().skip(first).take_while(|(_, frame)| frame.start < end);
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_cached = |number: usize| cache.iter().any(|(cached, _)| *cached == number);
-        needed.filter(|(number, _)| !is_cached(*number)).map(|(_, frame)| u64::from(frame.contents)).sum()
+        let asked = self.frames.iter().enumerate().skip(self.frame_at(offset));
+        let (_, frame) =
+            asked.take_while(|(_, frame)| frame.start < end).find(|(number, _)| state.damaged.contains(number))?;
+        let range = frame.start.max(offset)..frame.start + u64::from(frame.contents);
+        Some(Unreadable { range, reason: NotRead::Unreadable })
+    }
+
+    /// The number of the frame that holds the byte at an offset, or of the first behind it.
+    fn frame_at(&self, offset: u64) -> usize {
+        self.frames.partition_point(|frame| frame.start + u64::from(frame.contents) <= offset)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn contents_of(&self, number: usize) -> Result<Arc<Vec<u8>>, ContainerError> {
-        if let Some(contents) = self.cached(number) {
-            return Ok(contents);
+        if let Some(known) = self.known(number) {
+            return known;
         }
-        // Outside the lock: two threads may decompress the same frame, which is better than waiting for each other.
-        let contents = Arc::new(self.decompress(number)?);
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.truncate(CACHED_FRAMES - 1);
-        cache.push_front((number, Arc::clone(&contents)));
-        Ok(contents)
+        // Whoever waits for another thread to decompress the same frame finds it then.
+        let _turn = self.turns[number % TURNS].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = self.known(number) {
+            return known;
+        }
+        let frame = self.accepted(number).and_then(|frame| self.spend(frame));
+        let result = frame.and_then(|frame| self.decompress(number, frame));
+        let mut state = self.state();
+        match result {
+            Ok(contents) => Ok(state.keep(number, contents)),
+            Err(error) => {
+                if !matches!(error, ContainerError::Read(_) | ContainerError::TooCostly { .. }) {
+                    state.damaged.insert(number);
+                }
+                Err(error)
+            }
+        }
     }
 
-    fn cached(&self, number: usize) -> Option<Arc<Vec<u8>>> {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = cache.iter().position(|(cached, _)| *cached == number)?;
-        let entry = cache.remove(place)?;
-        let contents = Arc::clone(&entry.1);
-        cache.push_front(entry);
-        Some(contents)
+    /// What is known of a frame without decompressing it.
+    fn known(&self, number: usize) -> Option<Result<Arc<Vec<u8>>, ContainerError>> {
+        let mut state = self.state();
+        if state.left.is_none() {
+            return Some(Err(ContainerError::TooCostly { limit: self.limit }));
+        }
+        if state.damaged.contains(&number) {
+            return Some(Err(ContainerError::Damaged { frame: number, offset: self.frames[number].at }));
+        }
+        state.cached(number).map(Ok)
     }
 
-    fn decompress(&self, number: usize) -> Result<Vec<u8>, ContainerError> {
+    /// The frame, unless it claims too much.
+    fn accepted(&self, number: usize) -> Result<Frame, ContainerError> {
         let frame = self.frames[number];
         let size = frame.contents.max(frame.compressed / 2);
-        if size > MAX_CONTENTS {
+        let is_made_up = u64::from(frame.contents) > u64::from(frame.compressed).saturating_mul(MOST_RATIO);
+        if size > MAX_CONTENTS || is_made_up {
             return Err(ContainerError::FrameTooLarge { frame: number, offset: frame.at, size });
         }
+        Ok(frame)
+    }
+
+    /// Accounts for the decompressing of a frame.
+    fn spend(&self, frame: Frame) -> Result<Frame, ContainerError> {
+        let mut state = self.state();
+        let cost = FRAME_COST + u64::from(frame.contents) + u64::from(frame.compressed);
+        state.left = state.left.and_then(|left| left.checked_sub(cost));
+        if state.left.is_none() {
+            state.cache.clear();
+            return Err(ContainerError::TooCostly { limit: self.limit });
+        }
+        Ok(frame)
+    }
+
+    fn decompress(&self, number: usize, frame: Frame) -> Result<Vec<u8>, ContainerError> {
         let corrupt = |source| ContainerError::Corrupt { frame: number, offset: frame.at, source };
         // Within the file: `new` added the lengths up.
         let mut compressed = vec![0; frame.compressed as usize];
@@ -224,6 +340,27 @@ impl<S: Source> SeekableReader<S> {
             return Err(ContainerError::WrongLength { frame: number, offset: frame.at, expected, actual });
         }
         Ok(contents)
+    }
+}
+
+impl State {
+    fn cached(&mut self, number: usize) -> Option<Arc<Vec<u8>>> {
+        let place = self.cache.iter().position(|(cached, _)| *cached == number)?;
+        let entry = self.cache.remove(place)?;
+        let contents = Arc::clone(&entry.1);
+        self.cache.push_front(entry);
+        Some(contents)
+    }
+
+    fn keep(&mut self, number: usize, contents: Vec<u8>) -> Arc<Vec<u8>> {
+        let contents = Arc::new(contents);
+        self.cache.push_front((number, Arc::clone(&contents)));
+        let mut bytes: usize = self.cache.iter().map(|(_, contents)| contents.len()).sum();
+        let (fewest, most) = (*CACHED_FRAMES.start(), *CACHED_FRAMES.end());
+        while self.cache.len() > most || self.cache.len() > fewest && bytes > CACHED_BYTES {
+            bytes -= self.cache.pop_back().map_or(0, |(_, contents)| contents.len());
+        }
+        contents
     }
 }
 

@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use effigy_process::NotRead;
 use proptest::prelude::*;
 
 use super::*;
@@ -153,6 +154,80 @@ fn a_frame_that_claims_gigabytes_is_refused() {
     bytes[entry..entry + 4].copy_from_slice(&u32::MAX.to_le_bytes());
     let reader = SeekableReader::new(&bytes).unwrap();
     assert!(matches!(reader.read_at(0, &mut [0; 1]), Err(ContainerError::FrameTooLarge { size: u32::MAX, .. })));
+}
+
+#[test]
+fn a_table_of_made_up_lengths_is_refused() {
+    let mut bytes = packed(&[7; 1000], 100, 1);
+    let table = bytes.len() - 9 - 10 * 8;
+    for entry in 0..10 {
+        bytes[table + entry * 8 + 4..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    }
+    assert!(matches!(SeekableReader::new(&bytes), Err(ContainerError::BadSeekTable { .. })));
+}
+
+#[test]
+fn what_a_frame_holds_is_bounded_by_its_length() {
+    let mut bytes = packed(&[7; 100], 100, 1);
+    let compressed = u32::try_from(bytes.len() - 8 - 8 - 9).unwrap();
+    let entry = bytes.len() - 9 - 4;
+    bytes[entry..entry + 4].copy_from_slice(&(compressed * 0x8000 + 1).to_le_bytes());
+    let reader = SeekableReader::new(&bytes).unwrap();
+    assert!(matches!(reader.read_at(0, &mut [0; 1]), Err(ContainerError::FrameTooLarge { .. })));
+}
+
+/// 64 frames of so many zeros.
+fn zeros(frame_size: usize) -> Vec<u8> {
+    packed(&vec![0; 64 * frame_size], frame_size, 1)
+}
+
+#[test]
+fn decompressing_costs_and_what_is_kept_does_not() {
+    const SIZE: usize = 100_000;
+    let bytes = zeros(SIZE);
+    // Twenty frames, with what each costs beside its bytes.
+    let reader = SeekableReader::with_limit(&bytes, 20 * (SIZE as u64 + (17 << 10))).unwrap();
+    let read = |frame: usize| reader.read_at((frame * SIZE) as u64, &mut [1; 8]);
+    for _ in 0..100 {
+        // As many as are kept.
+        (0..16).for_each(|frame| assert_eq!(read(frame).unwrap(), 8));
+    }
+    assert_eq!(reader.unreadable(0, u64::MAX), None);
+    (16..20).for_each(|frame| assert_eq!(read(frame).unwrap(), 8));
+    // This costs too much, and so does all from then on.
+    for frame in [20, 19, 63] {
+        let error = read(frame).unwrap_err();
+        assert!(matches!(error, ContainerError::TooCostly { .. }), "{error}");
+        assert!(error.to_string().contains("decompress it first"));
+    }
+    let rest = reader.unreadable(5, 1).unwrap();
+    assert_eq!((rest.range, rest.reason), (5..u64::MAX, NotRead::NotUnpacked));
+}
+
+#[test]
+fn each_frame_costs_something() {
+    let reader_of = |limit| SeekableReader::with_limit(zeros(1), limit).unwrap();
+    assert_eq!(reader_of(64 * (17 << 10)).read_at(0, &mut [1; 64]).unwrap(), 64);
+    assert!(matches!(reader_of(63 << 14).read_at(0, &mut [1; 64]), Err(ContainerError::TooCostly { .. })));
+}
+
+#[test]
+fn a_damaged_frame_is_decompressed_once() {
+    let mut bytes = packed(&patterned(3000), 1000, 1);
+    let second = zstd::zstd_safe::find_frame_compressed_size(&bytes).unwrap() + 40;
+    bytes[second] ^= 1;
+    let reader = SeekableReader::with_limit(&bytes, 3 * (18 << 10)).unwrap();
+    assert_eq!(reader.unreadable(0, 3000), None);
+    assert!(matches!(reader.read_at(500, &mut [0; 1000]), Err(ContainerError::Corrupt { frame: 1, .. })));
+    for _ in 0..1000 {
+        assert!(matches!(reader.read_at(1500, &mut [0; 1]), Err(ContainerError::Damaged { frame: 1 })));
+    }
+    let range = |offset, length| reader.unreadable(offset, length).map(|found| found.range);
+    assert_eq!(range(500, 1000), Some(1000..2000));
+    assert_eq!(range(1500, 1), Some(1500..2000));
+    assert_eq!((range(0, 1000), range(2000, 1000)), (None, None));
+    assert_eq!(reader.read_at(500, &mut [0; 500]).unwrap(), 500);
+    assert_eq!(reader.read_at(2000, &mut [0; 1000]).unwrap(), 1000);
 }
 
 /// An output that has room for some bytes only.

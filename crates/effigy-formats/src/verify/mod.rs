@@ -8,6 +8,7 @@ mod minidump;
 mod process;
 mod ranges;
 
+use effigy_process::NotRead;
 use serde::Serialize;
 
 use crate::source::Source;
@@ -17,10 +18,6 @@ use crate::{Compression, DumpKind, OpenError, OpenedDump};
 const MOST_DEFECTS: usize = 1000;
 /// Bytes that are read at a time.
 const CHUNK: usize = 1 << 20;
-/// How much of a compressed file is read: so many bytes, and so many times its length. A file of 10 MB may hold 300 GB of
-/// zeros.
-const LEAST_READ: u64 = 4 << 30;
-const READ_TIMES: u64 = 100;
 
 /// How bad a defect is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -106,26 +103,23 @@ pub fn verify(dump: OpenedDump, thorough: bool) -> Result<Verdict, OpenError> {
     for warning in dump.warnings.iter().filter(|warning| !warning.harmless) {
         defects.broken(warning.offset, "", warning.text.clone());
     }
-    if thorough && dump.compression == Some(Compression::SeekableZstd) {
-        frames(&*dump.source, &mut defects);
-    }
     match dump.kind {
         DumpKind::ElfCore => elf_core::check(&dump, &mut defects)?,
         DumpKind::Minidump => minidump::check(&dump.source, &mut defects)?,
-        DumpKind::ReflectionPair => pair(&dump, thorough, &mut defects)?,
+        DumpKind::ReflectionPair => pair(&dump, &mut defects)?,
     }
     attachments(&dump, &mut defects);
     process::check(&dump, &mut defects);
+    if thorough {
+        all_frames(&dump, &mut defects);
+    }
     Ok(Verdict { dump, defects: defects.found, more: defects.more })
 }
 
 /// Checks each file of a reflection pair.
-fn pair(dump: &OpenedDump, thorough: bool, defects: &mut Defects) -> Result<(), OpenError> {
+fn pair(dump: &OpenedDump, defects: &mut Defects) -> Result<(), OpenError> {
     for (index, file) in dump.pair.iter().enumerate() {
         defects.file = Some(file.path.to_string_lossy().into_owned());
-        if thorough && file.compression == Some(Compression::SeekableZstd) {
-            frames(&*file.source, defects);
-        }
         // What is wrong with the streams of the first was told when the pair was opened.
         if index > 0 {
             minidump::streams(&file.source, defects)?;
@@ -136,29 +130,51 @@ fn pair(dump: &OpenedDump, thorough: bool, defects: &mut Defects) -> Result<(), 
     Ok(())
 }
 
+/// Reads all frames of a dump's files, which comes last: what a container gives for one opening is bounded.
+fn all_frames(dump: &OpenedDump, defects: &mut Defects) {
+    let is_container = |compression: Option<Compression>| compression == Some(Compression::SeekableZstd);
+    if is_container(dump.compression) {
+        frames(&*dump.source, defects);
+    }
+    for file in dump.pair.iter().filter(|file| is_container(file.compression)) {
+        defects.file = Some(file.path.to_string_lossy().into_owned());
+        frames(&*file.source, defects);
+    }
+    defects.file = None;
+}
+
 /// Reads all frames of a container. Each has a checksum, which unpacking checks.
 fn frames(source: &dyn Source, defects: &mut Defects) {
-    let most = LEAST_READ.saturating_add(source.stored_size().saturating_mul(READ_TIMES));
-    if most < source.size() {
-        let text =
-            format!("not checked from here on: the file unpacks to {} bytes, and {most} were read", source.size());
-        defects.odd(most, "compressed frame", text);
-    }
+    const FIELD: &str = "compressed frame";
     let mut buffer = vec![0; CHUNK];
     let mut offset = 0;
-    while offset < source.size().min(most) {
-        let count = match source.read_at(offset, &mut buffer) {
-            Ok(count) if count > 0 => count as u64,
-            Ok(_) => break,
-            Err(error) => {
-                let mut text = error.to_string();
-                let cause = error.get_ref().and_then(|inner| inner.source());
-                cause.into_iter().for_each(|cause| text = format!("{text}: {cause}"));
-                defects.broken(offset, "compressed frame", text);
-                CHUNK as u64
+    while offset < source.size() {
+        let error = match source.read_at(offset, &mut buffer) {
+            Ok(count) if count > 0 => {
+                offset += count as u64;
+                continue;
             }
+            Ok(_) => break,
+            Err(error) => error,
         };
-        offset += count;
+        let mut text = error.to_string();
+        let cause = error.get_ref().and_then(|inner| inner.source());
+        cause.into_iter().for_each(|cause| text = format!("{text}: {cause}"));
+        match source.unreadable(offset, CHUNK as u64) {
+            Some(rest) if rest.reason == NotRead::NotUnpacked => {
+                let text = format!("not checked from here on, of {} bytes: {text}", source.size());
+                defects.odd(rest.range.start, FIELD, text);
+                break;
+            }
+            Some(damage) => {
+                defects.broken(damage.range.start, FIELD, text);
+                offset = damage.range.end;
+            }
+            None => {
+                defects.broken(offset, FIELD, text);
+                offset += CHUNK as u64;
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::layout::{
 use super::CoreError;
 use super::cursor::{Cursor, Shape};
 use crate::opened::{Field, FieldValue};
-use crate::source::Source;
+use crate::source::{Source, largest_part};
 
 /// Bytes of an ELF header.
 const SIZE_32: u64 = 52;
@@ -172,7 +172,7 @@ impl FileHeader {
             return Err(CoreError::Truncated { what, offset, size, end: file.size() });
         }
         let room = (file.size() - self.program_headers) / each;
-        let there = count.min(room).min(LARGEST_TABLE / each);
+        let there = count.min(room).min(largest_part(file, LARGEST_TABLE) / each);
         let bytes = part(file, self.program_headers, there * each, "program headers")?;
         let headers = bytes
             .chunks_exact(usize::from(self.shape.class.program_header_size()))

@@ -169,13 +169,20 @@ impl Core {
         self.headers_cut
     }
 
-    /// What is wrong where the file ends before some of its program headers.
+    /// What is wrong where some of its program headers were not read.
     pub(crate) fn cut_headers(&self) -> Option<Warning> {
         let (cut, count, end) = (self.headers_cut, self.header_count, self.file.size());
         let at = self.header.program_headers;
-        let text = format!(
-            "the core ends at {end:#x}, before {cut} of its {count} program headers, which begin at {at:#x} (e_phoff)"
-        );
+        let size = count.saturating_mul(u64::from(self.header.shape.class.program_header_size()));
+        let text = if at.saturating_add(size) > end {
+            format!(
+                "the core ends at {end:#x}, before {cut} of its {count} program headers, which begin at {at:#x} (e_phoff)"
+            )
+        } else {
+            format!(
+                "{cut} of the core's {count} program headers at {at:#x} (e_phoff) are not read: it is too short for so many"
+            )
+        };
         (cut > 0).then(|| Warning::at(end, text))
     }
 
@@ -194,6 +201,10 @@ fn architecture(header: &FileHeader) -> Architecture {
 impl Memory for Core {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<usize, NotRead> {
         self.memory.read(address, buffer)
+    }
+
+    fn try_again_at(&self, address: Address) -> Option<Address> {
+        self.memory.try_again_at(address)
     }
 }
 

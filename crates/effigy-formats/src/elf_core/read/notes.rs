@@ -8,12 +8,18 @@ use super::super::layout::NOTE_ALIGN;
 use super::cursor::Shape;
 use super::headers::{ProgramHeader, part};
 use super::{CoreError, LARGEST_NOTE};
-use crate::source::{Buffered, Source};
+use crate::source::{Buffered, Source, largest_part};
 
 /// Bytes of a note's header.
 const HEADER_SIZE: u64 = 12;
 /// Longest owner that we take, in bytes.
 const LONGEST_OWNER: u64 = 256;
+/// What a note counts as at least, in bytes: it costs as much however short it is.
+const LEAST_COST: u64 = 64;
+/// How much of all notes together is looked at: so many bytes, and so many times the file's length. 10,000 threads have 34 MB,
+/// and compress to a twentieth of that.
+const LEAST_NOTES: u64 = 64 << 20;
+const NOTES_TIMES: u64 = 8;
 
 /// A note, and where its contents lie.
 #[derive(Clone, Debug)]
@@ -35,7 +41,7 @@ impl Note {
     /// # Errors
     /// When the file cannot be read, or they are longer than any note's.
     pub fn description(&self) -> Result<Vec<u8>, CoreError> {
-        if self.size > LARGEST_NOTE {
+        if self.size > largest_part(&*self.file, LARGEST_NOTE) {
             return Err(CoreError::TooLarge { what: "note", offset: self.offset, size: self.size });
         }
         part(&*self.file, self.offset, self.size, "notes")
@@ -74,11 +80,15 @@ pub struct Notes<'p> {
     /// How long the segments that follow may be, all together. Those that lie over each other would be read as often as
     /// there are headers for them, which may be a million.
     left: u64,
+    /// What the notes that follow may cost, all together: those of a compressed file may be thousands of times as long as it is.
+    allowance: u64,
 }
 
 impl<'p> Notes<'p> {
     pub(super) fn new(file: &'p Arc<Buffered>, shape: Shape, places: &'p [Place]) -> Self {
-        Self { file, shape, places: places.iter(), at: 0, end: 0, align: 4, cut: None, left: file.size() }
+        let (left, allowance) =
+            (file.size(), LEAST_NOTES.saturating_add(file.stored_size().saturating_mul(NOTES_TIMES)));
+        Self { file, shape, places: places.iter(), at: 0, end: 0, align: 4, cut: None, left, allowance }
     }
 
     fn stop(&mut self) {
@@ -112,6 +122,11 @@ impl<'p> Notes<'p> {
         if name_end > left || end > left {
             return Err(cut.unwrap_or(CoreError::NoteSize { offset, name_size, size, end: end_of_segment }));
         }
+        self.allowance = self.allowance.checked_sub(end.max(LEAST_COST)).ok_or(CoreError::TooLarge {
+            what: "note after so many others",
+            offset: self.at,
+            size: size.into(),
+        })?;
         let owner = part(&**self.file, self.at + HEADER_SIZE, u64::from(name_size).min(LONGEST_OWNER), "notes")?;
         let note = Note {
             owner: owner.trim_end_with(|end| end == '\0').into(),

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::ReadError;
 use crate::minidump::layout::Location;
-use crate::source::{Buffered, SharedSource, Source};
+use crate::source::{Buffered, SharedSource, Source, largest_part};
 
 /// Most bytes that are read of one list or text. A file of 100 GB may say that it has a list of 4 GiB; this is ten times
 /// what the largest that were ever seen take.
@@ -90,13 +90,19 @@ impl Block {
 
     /// What may be copied out of the file for one list.
     pub(super) fn budget(&self) -> Budget {
-        Budget(self.source.size().saturating_mul(2).saturating_add(1 << 20).min(LARGEST_PART * 4))
+        let most = self.source.size().saturating_mul(2).saturating_add(1 << 20).min(LARGEST_PART * 4);
+        Budget(largest_part(&*self.source, most))
+    }
+
+    /// Most bytes of it that are read at a time.
+    fn largest_part(&self) -> u64 {
+        largest_part(&*self.source, LARGEST_PART)
     }
 
     /// Its bytes.
     pub(super) fn bytes(&self, what: &'static str) -> Result<Vec<u8>, ReadError> {
         let (offset, size) = (self.offset, self.size);
-        let length = usize::try_from(size).ok().filter(|_| size <= LARGEST_PART);
+        let length = usize::try_from(size).ok().filter(|_| size <= self.largest_part());
         let mut bytes = vec![0; length.ok_or(ReadError::TooLarge { what, offset, size })?];
         self.fill(0, &mut bytes, what)?;
         Ok(bytes)
@@ -163,7 +169,7 @@ impl Block {
         let too_many = || ReadError::Count { what, offset: self.offset, count, entry_size, size: self.len() };
         let size = count.checked_mul(entry_size).ok_or_else(too_many)?;
         let part = self.part(start, size, what).map_err(|_| too_many())?;
-        if size > LARGEST_PART {
+        if size > self.largest_part() {
             return Err(ReadError::TooLarge { what, offset: part.offset, size });
         }
         let mut records = T::new_vec_zeroed(usize::try_from(count).map_err(|_| too_many())?)
@@ -215,7 +221,7 @@ impl Block {
         let size = count.saturating_mul(entry_size);
         let too_many = || ReadError::Count { what, offset: self.offset, count, entry_size, size: self.len() };
         let entries = self.part(head_size.into(), size, what).map_err(|_| too_many())?;
-        if size > LARGEST_PART {
+        if size > self.largest_part() {
             return Err(ReadError::TooLarge { what, offset: entries.offset, size });
         }
         Ok(entries)

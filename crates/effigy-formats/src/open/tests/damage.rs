@@ -155,3 +155,62 @@ fn images_with_many_segments_of_notes_cost_no_more_than_others() {
     assert_eq!(opened(bytes).unwrap().process.modules.len(), 200);
     assert!(began.elapsed() < LONGEST, "took {:?}", began.elapsed());
 }
+
+/// All segments of a core may have the same bytes: a TB of memory in 10 MB.
+#[test]
+fn memory_that_lies_over_itself_is_bounded() {
+    let (count, size) = (2000u64, 1u64 << 20);
+    let place = 128 + 56 * count;
+    let segment = |at: u64| [1 | 6 << 32, place, at << 32, 0, size, size, 0];
+    let mut bytes = core_of(&(1..=count).map(segment).collect::<Vec<_>>());
+    bytes.resize(bytes.len() + usize::try_from(size).unwrap(), 7);
+    let opened = opened(bytes).unwrap();
+    let (kept, left_out) = (opened.memory.captured_bytes(), opened.memory.repeated());
+    assert_eq!(kept + left_out, count * size);
+    assert!((1024 * size..1050 * size).contains(&kept), "{kept}");
+    let told = opened.warnings.iter().any(|warning| warning.text.contains("lies over itself"));
+    assert!(told, "{:?}", opened.warnings);
+    assert_eq!(opened.held().is_full(), Some(false));
+    assert_eq!(opened.memory.read(Address(1 << 32), &mut [0; 8]), Ok(8));
+    assert_eq!(opened.memory.read(Address(count << 32), &mut [0; 8]), Err(NotRead::NotCaptured));
+}
+
+/// What a reader asks for in one go may lie in a sound frame and in a damaged one.
+#[test]
+fn memory_before_and_behind_a_damaged_frame_is_there() {
+    let (place, size, frame) = (4096u64, 11u64 << 20, crate::container::FRAME_SIZE as u64);
+    let mut bytes = core_of(&[[1 | 6 << 32, place, 1 << 32, 0, size, size, 0]]);
+    bytes.resize(usize::try_from(place).unwrap(), 0);
+    bytes.extend((0..size).map(|at| (at / 7).to_le_bytes()[0]));
+    let mut writer = crate::container::SeekableWriter::new(Vec::new(), std::num::NonZero::<usize>::MIN).unwrap();
+    io::Write::write_all(&mut writer, &bytes).unwrap();
+    let (mut packed, _) = writer.finish().unwrap();
+    // The second of three frames: its checksum.
+    let length_at = |at: usize| zstd::zstd_safe::find_frame_compressed_size(&packed[at..]).unwrap();
+    let first = length_at(0);
+    let last = first + length_at(first) - 1;
+    packed[last] = !packed[last];
+    let memory = opened(packed).unwrap().memory;
+    let damaged = Address((1 << 32) + frame - place);
+    let behind = Address(damaged.0 + frame);
+    let mut buffer = [0; 1000];
+    assert_eq!(memory.read(Address(damaged.0 - 100), &mut buffer), Ok(100));
+    assert_eq!(memory.read(damaged, &mut buffer), Err(NotRead::Unreadable));
+    assert_eq!(memory.try_again_at(Address(damaged.0 + 5)), Some(behind));
+    assert_eq!(memory.read(behind, &mut buffer), Ok(1000));
+    assert_eq!(memory.try_again_at(behind), None);
+}
+
+/// What is compressed may be notes without owner or contents for gigabytes, each of which takes more memory than it is long.
+#[test]
+fn notes_of_a_compressed_core_are_bounded_by_the_length_of_the_file() {
+    let place = 128 + 56;
+    let (count, size) = (1_200_000u64, 12u64);
+    let mut bytes = core_of(&[[4, place, 0, 0, count * size, 0, 4]]);
+    bytes.resize(bytes.len() + usize::try_from(count * size).unwrap(), 0);
+    let opened = opened(zstd::encode_all(&bytes[..], 1).unwrap()).unwrap();
+    // 64 MiB of them, and a little for the file's own bytes, each counted as 64.
+    assert!((1 << 20..(1 << 20) + 2000).contains(&opened.parts.len()), "{}", opened.parts.len());
+    let told = opened.warnings.iter().any(|warning| warning.text.contains("after so many others"));
+    assert!(told, "{:?}", opened.warnings);
+}

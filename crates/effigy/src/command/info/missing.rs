@@ -108,8 +108,8 @@ pub(super) fn lines(subject: &Subject) -> Vec<String> {
     }
     // Other dumps say themselves what they hold, but for those that were cut, or made of one that does not say.
     let says_nothing = |dump: &&OpenedDump| dump.kind == DumpKind::ElfCore && dump.minidump_type == 0;
-    let is_in_doubt =
-        |dump: &&OpenedDump| says_nothing(dump) || dump.held().is_full().is_none() || dump.memory.missing() > 0;
+    let is_cut = |dump: &&OpenedDump| dump.memory.missing() > 0 || dump.memory.repeated() > 0;
+    let is_in_doubt = |dump: &&OpenedDump| says_nothing(dump) || dump.held().is_full().is_none() || is_cut(dump);
     match subject.dump().filter(is_in_doubt).map(OpenedDump::held).as_deref() {
         None | Some(Coverage::Full) => {}
         Some(Coverage::Partial(why)) => lines.push(format!("this is not all that the process had written: {why}")),
