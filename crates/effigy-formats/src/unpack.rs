@@ -24,9 +24,9 @@ const CHUNK: usize = 64 << 10;
 /// Bytes that are unpacked at most: so many, and so many times the file's length. Real dumps are packed to a tenth or a
 /// hundredth. It is a bound on work, so zeros count as other bytes do: 10 MB of gzip or zstd, which make 2 GB a second of
 /// them, may be 10 or 300 GB.
-const MOST: (u64, u64) = (512 << 20, 200);
+const MOST: (u64, u64) = (2 << 30, 400);
 /// The same for xz, which makes 350 MB a second; 10 MB may be 70 GB.
-const MOST_OF_XZ: (u64, u64) = (256 << 20, 100);
+const MOST_OF_XZ: (u64, u64) = (512 << 20, 100);
 
 /// Why a compressed file cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
