@@ -36,10 +36,15 @@ pub enum UnpackError {
     #[error("writing what is unpacked into a temporary file")]
     Scratch(#[source] io::Error),
     /// It is damaged or cannot be read.
-    #[error("unpacking the {compression} file after {done} bytes", compression = compression.as_str())]
+    #[error(
+        "unpacking the {compression} file of {size} bytes, after {done} bytes of what is in it",
+        compression = compression.as_str()
+    )]
     Damaged {
         /// How it is compressed.
         compression: Compression,
+        /// Length of the file in bytes.
+        size: u64,
         /// Bytes that were unpacked before.
         done: u64,
         /// What is wrong.
@@ -92,7 +97,8 @@ pub(crate) fn unpack(
     };
     let input = BufReader::with_capacity(1 << 18, Sequential { source: &*source, at: 0 });
     let file = scratch().map_err(UnpackError::Scratch)?;
-    let damaged = |source| UnpackError::Damaged { compression, done: 0, source };
+    let size = source.size();
+    let damaged = |source| UnpackError::Damaged { compression, size, done: 0, source };
     let mut reader: Box<dyn Read + '_> = match compression {
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
         Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY)),
@@ -103,7 +109,7 @@ pub(crate) fn unpack(
         }
     };
     let allowance = LEAST_COST.saturating_add(source.size().saturating_mul(COST_TIMES));
-    let (file, cut) = copy(&mut *reader, file, compression, &mut Bounds { limit, allowance })?;
+    let (file, cut) = copy(&mut *reader, file, (compression, size), &mut Bounds { limit, allowance })?;
     let source = Arc::new(FileSource::new(file).map_err(UnpackError::Scratch)?);
     Ok(Unpacked { source, compression: Some(compression), copied: true, cut })
 }
@@ -128,19 +134,21 @@ impl Bounds {
     }
 }
 
-/// Copies all of `reader` into `file`, or as much as can be read, with the reason why that is not all.
+/// Copies all of `reader` into `file`, or as much as can be read, with the reason why that is not all. `packed` is how what
+/// is read is compressed, and its length.
 fn copy(
     reader: &mut dyn Read,
     mut file: File,
-    compression: Compression,
+    packed: (Compression, u64),
     bounds: &mut Bounds,
 ) -> Result<(File, Option<UnpackError>), UnpackError> {
+    let (compression, size) = packed;
     let mut buffer = vec![0; CHUNK];
     let mut done = 0u64;
     loop {
         let (count, error) = fill(reader, &mut buffer);
         done = done.saturating_add(count as u64);
-        let damaged = error.map(|source| UnpackError::Damaged { compression, done, source });
+        let damaged = error.map(|source| UnpackError::Damaged { compression, size, done, source });
         let is_zero = buffer[..count].iter().all(|byte| *byte == 0);
         bounds.spend(compression, done, count as u64, is_zero)?;
         if is_zero {
@@ -234,7 +242,7 @@ mod tests {
     fn what_fills_a_disk_costs_more_than_zeros() {
         let unpacked = |bytes: &[u8], allowance| {
             let bounds = &mut Bounds { limit: 1 << 30, allowance };
-            copy(&mut &bytes[..], tempfile::tempfile().unwrap(), Compression::Xz, bounds)
+            copy(&mut &bytes[..], tempfile::tempfile().unwrap(), (Compression::Xz, 0), bounds)
                 .map(|(file, _)| file.metadata())
         };
         let (zeros, others) = (vec![0; 8 * CHUNK], vec![1; 8 * CHUNK]);
