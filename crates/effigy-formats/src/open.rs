@@ -111,7 +111,9 @@ fn unwrap(
     }
     if let Some(cut) = &unpacked.cut {
         let reason = std::error::Error::source(cut).map(|source| format!(": {source}")).unwrap_or_default();
-        warnings.push(Warning::new(format!("{cut}{reason}; what comes behind these is not there")));
+        // Offsets are counted in what is in the file: it is there that it ends.
+        let text = format!("{cut}{reason}; what comes behind these is not there");
+        warnings.push(Warning::at(unpacked.source.size(), text));
     }
     Ok(unpacked)
 }

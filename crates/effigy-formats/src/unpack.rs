@@ -36,10 +36,15 @@ pub enum UnpackError {
     #[error("writing what is unpacked into a temporary file")]
     Scratch(#[source] io::Error),
     /// It is damaged or cannot be read.
-    #[error("unpacking the {compression} file after {done} bytes", compression = compression.as_str())]
+    #[error(
+        "unpacking the {compression} file of {size} bytes, after {done} bytes of what is in it",
+        compression = compression.as_str()
+    )]
     Damaged {
         /// How it is compressed.
         compression: Compression,
+        /// Length of the file in bytes.
+        size: u64,
         /// Bytes that were unpacked before.
         done: u64,
         /// What is wrong.
@@ -96,7 +101,8 @@ pub(crate) fn unpack(
     };
     let input = BufReader::with_capacity(1 << 18, Sequential { source: &*source, at: 0 });
     let file = scratch().map_err(UnpackError::Scratch)?;
-    let damaged = |source| UnpackError::Damaged { compression, done: 0, source };
+    let size = source.size();
+    let damaged = |source| UnpackError::Damaged { compression, size, done: 0, source };
     let mut reader: Box<dyn Read + '_> = match compression {
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
         Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY)),
@@ -108,20 +114,21 @@ pub(crate) fn unpack(
     };
     let (least, times) = if compression == Compression::Xz { MOST_OF_XZ } else { MOST };
     let most = limit.min(least.saturating_add(source.size().saturating_mul(times)));
-    let (file, cut) = copy(&mut *reader, file, compression, most)?;
+    let (file, cut) = copy(&mut *reader, file, (compression, size), most)?;
     let file = FileSource::new(file).map_err(UnpackError::Scratch)?;
     let scratch = Arc::new(Scratch { file, stored: source.size() });
     Ok(Unpacked { source: scratch, compression: Some(compression), copied: true, cut })
 }
 
 /// Copies all of `reader` into `file`, or as much as can be read and no more than `most` bytes, with the reason why that is
-/// not all.
+/// not all. `packed` is how what is read is compressed, and its length.
 fn copy(
     reader: &mut dyn Read,
     mut file: File,
-    compression: Compression,
+    packed: (Compression, u64),
     most: u64,
 ) -> Result<(File, Option<UnpackError>), UnpackError> {
+    let (compression, size) = packed;
     let mut buffer = vec![0; CHUNK];
     let mut done = 0u64;
     let cut = loop {
@@ -138,8 +145,8 @@ fn copy(
         }
         match error {
             _ if is_too_large => break Some(UnpackError::TooLarge { compression, limit: most }),
-            Some(source) if done == 0 => return Err(UnpackError::Damaged { compression, done, source }),
-            Some(source) => break Some(UnpackError::Damaged { compression, done, source }),
+            Some(source) if done == 0 => return Err(UnpackError::Damaged { compression, size, done, source }),
+            Some(source) => break Some(UnpackError::Damaged { compression, size, done, source }),
             None if count == 0 => break None,
             None => {}
         }
@@ -245,7 +252,7 @@ mod tests {
     #[test]
     fn the_bound_is_on_what_comes_out_and_lies_between_bytes() {
         let unpacked = |bytes: &[u8], most| {
-            let (file, cut) = copy(&mut &bytes[..], tempfile::tempfile().unwrap(), Compression::Xz, most).unwrap();
+            let (file, cut) = copy(&mut &bytes[..], tempfile::tempfile().unwrap(), (Compression::Xz, 0), most).unwrap();
             (file.metadata().unwrap().len(), cut.is_some())
         };
         let (zeros, others) = (vec![0; 8 * CHUNK], vec![1; 8 * CHUNK]);

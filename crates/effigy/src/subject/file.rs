@@ -56,7 +56,7 @@ fn advice(error: &OpenError) -> &'static str {
             "; it is the file of a program: what is read is a dump of its process"
         }
         OpenError::Core(CoreError::Truncated { .. }) | OpenError::Minidump(ReadError::OutOfBounds { .. }) => CUT,
-        OpenError::Minidump(ReadError::Field { .. }) => CUT,
+        OpenError::Minidump(ReadError::Field { .. }) | OpenError::Unpack(UnpackError::Damaged { .. }) => CUT,
         _ => "",
     }
 }

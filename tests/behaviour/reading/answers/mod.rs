@@ -49,7 +49,7 @@ struct Subject<'a> {
     review: &'a mut Review,
     /// As the command line names it.
     name: String,
-    /// `--no-images`: what this system has of the images is not the dump's.
+    /// Where images come from. With `--no-images`, what this system has of them makes no difference.
     images: &'static [&'static str],
 }
 
@@ -238,11 +238,12 @@ fn answers_on_a_process_and_its_dumps_are_of_the_documented_types() {
     let (core, dump) = (dump_core(&target, &[]), dump_minidump(&target, &["--kind", "mini"]));
     let (core, dump) = (core.path.to_str().unwrap().to_owned(), dump.path.to_str().unwrap().to_owned());
     let mut review = Review::new();
-    review.of(&target.pid_text(), &[]).ask_all();
-    review.of(&core, &[]).ask_all();
+    // No test asks a server.
+    review.of(&target.pid_text(), &["--offline"]).ask_all();
+    review.of(&core, &["--offline"]).ask_all();
     review.of(&dump, &["--no-images"]).ask_all();
     review.of(&dump, &[]).ask(&["compare", &core], "Compare", &[0]);
-    review.of(&core, &[]).ask(&["symbol", "big!main", "--no-index"], "Symbols", &[0]);
+    review.of(&core, &[]).ask(&["symbol", "big!main", "--no-index", "--offline"], "Symbols", &[0]);
     review.expect_nothing_wrong();
 }
 

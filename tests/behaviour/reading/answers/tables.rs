@@ -102,7 +102,7 @@ pub(super) fn stacks(answer: &Value, text: &str) -> Counts {
     let frames = |thread: &Value| length(&thread["frames"]);
     let is_frame = |line: &&str| {
         let words: Vec<_> = line.split_whitespace().take(2).collect();
-        line.starts_with(' ') && words.first().is_some_and(|word| word.parse::<u32>().is_ok()) && words.len() == 2
+        words.len() == 2 && words[0].parse::<u32>().is_ok()
     };
     let json = vec![length(&answer["threads"]), list(&answer["threads"]).iter().map(frames).sum()];
     (json, vec![text.lines().filter(is_thread).count(), text.lines().filter(is_frame).count()])

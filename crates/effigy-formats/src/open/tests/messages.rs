@@ -302,6 +302,22 @@ fn tables_of_compressed_dumps() {
 }
 
 #[test]
+fn packed_dumps_that_were_cut() {
+    // Numbers that take as much room packed.
+    let noise =
+        (0..1_000_000u32).flat_map(|number| number.wrapping_mul(0x9e37_79b1).rotate_left(number % 31).to_le_bytes());
+    let contents: Vec<u8> = written(Format::Minidump).into_iter().chain(noise).collect();
+    let mut packed = zstd::encode_all(&contents[..], 1).unwrap();
+    packed.truncate(packed.len() / 2);
+    let size = packed.len();
+    expect(packed, &format!(": unpacking the zstd file of {size} bytes, after "));
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    io::Write::write_all(&mut writer, &contents[..4096]).unwrap();
+    let packed = writer.finish().unwrap()[..12].to_vec();
+    expect(packed, "unpacking the gzip file of 12 bytes, after 0 bytes of what is in it: ");
+}
+
+#[test]
 fn configurations_of_pairs() {
     let with = |text: &[u8], expected: &str| expect(text.to_vec(), expected);
     with(b"[UserModeDump]\ndefault=\xff\n", "no text in UTF-8 from offset 0x17 on");
