@@ -21,12 +21,23 @@ const XZ_MEMORY: u32 = 132 << 10;
 /// Bytes that are unpacked at a time. Those that are all zero become a hole of the scratch file.
 const CHUNK: usize = 64 << 10;
 
-/// Bytes that are unpacked at most: so many, and so many times the file's length. Real dumps are packed to a tenth or a
-/// hundredth. It is a bound on work, so zeros count as other bytes do: 10 MB of gzip or zstd, which make 2 GB a second of
-/// them, may be 10 or 300 GB.
-const MOST: (u64, u64) = (2 << 30, 400);
-/// The same for xz, which makes 350 MB a second; 10 MB may be 70 GB.
-const MOST_OF_XZ: (u64, u64) = (512 << 20, 100);
+/// What unpacking may cost, in bytes that come out: so many, and so many times the file's length. Real dumps are packed to a
+/// tenth or a hundredth, those with little in much memory to a three-hundredth. It is a bound on work, so zeros cost
+/// something too: 10 MB of gzip or zstd, which make 2 GB a second of them, may be 10 or 300 GB. Other bytes are written.
+const MOST: Budget = Budget { least: 2 << 30, times: 400, others: 3 };
+/// The same for xz, which makes 350 MB a second of either; 10 MB may be 70 GB.
+const MOST_OF_XZ: Budget = Budget { least: 512 << 20, times: 100, others: 1 };
+
+/// What unpacking may cost.
+#[derive(Clone, Copy)]
+struct Budget {
+    /// Bytes of zeros that may come out of any file.
+    least: u64,
+    /// Bytes of zeros that may come out for each byte of the file.
+    times: u64,
+    /// Zeros that cost as much as one other byte.
+    others: u64,
+}
 
 /// Why a compressed file cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -112,39 +123,52 @@ pub(crate) fn unpack(
             Box::new(decoder)
         }
     };
-    let (least, times) = if compression == Compression::Xz { MOST_OF_XZ } else { MOST };
-    let most = limit.min(least.saturating_add(source.size().saturating_mul(times)));
-    let (file, cut) = copy(&mut *reader, file, (compression, size), most)?;
+    let Budget { least, times, others } = if compression == Compression::Xz { MOST_OF_XZ } else { MOST };
+    let left = least.saturating_add(size.saturating_mul(times));
+    let (file, cut) = copy(&mut *reader, file, (compression, size), Bounds { limit, left, others })?;
     let file = FileSource::new(file).map_err(UnpackError::Scratch)?;
     let scratch = Arc::new(Scratch { file, stored: source.size() });
     Ok(Unpacked { source: scratch, compression: Some(compression), copied: true, cut })
 }
 
-/// Copies all of `reader` into `file`, or as much as can be read and no more than `most` bytes, with the reason why that is
-/// not all. `packed` is how what is read is compressed, and its length.
+/// How much may be unpacked.
+struct Bounds {
+    /// Bytes in all.
+    limit: u64,
+    /// What it may cost.
+    left: u64,
+    /// See [`Budget::others`].
+    others: u64,
+}
+
+/// Copies all of `reader` into `file`, or as much as can be read and paid for, with the reason why that is not all. `packed` is
+/// how what is read is compressed, and its length.
 fn copy(
     reader: &mut dyn Read,
     mut file: File,
     packed: (Compression, u64),
-    most: u64,
+    mut bounds: Bounds,
 ) -> Result<(File, Option<UnpackError>), UnpackError> {
     let (compression, size) = packed;
     let mut buffer = vec![0; CHUNK];
     let mut done = 0u64;
     let cut = loop {
         let (mut count, error) = fill(reader, &mut buffer);
-        let left = usize::try_from(most - done).unwrap_or(usize::MAX);
-        let is_too_large = count > left;
-        count = count.min(left);
+        let is_zero = buffer[..count].iter().all(|byte| *byte == 0);
+        let cost = if is_zero { 1 } else { bounds.others };
+        let most = usize::try_from((bounds.left / cost).min(bounds.limit - done)).unwrap_or(usize::MAX);
+        let is_too_large = count > most;
+        count = count.min(most);
+        bounds.left -= count as u64 * cost;
         done += count as u64;
-        if buffer[..count].iter().all(|byte| *byte == 0) {
+        if is_zero {
             let skip = i64::try_from(count).unwrap_or(i64::MAX);
             file.seek_relative(skip).map_err(UnpackError::Scratch)?;
         } else {
             file.write_all(&buffer[..count]).map_err(UnpackError::Scratch)?;
         }
         match error {
-            _ if is_too_large => break Some(UnpackError::TooLarge { compression, limit: most }),
+            _ if is_too_large => break Some(UnpackError::TooLarge { compression, limit: done }),
             Some(source) if done == 0 => return Err(UnpackError::Damaged { compression, size, done, source }),
             Some(source) => break Some(UnpackError::Damaged { compression, size, done, source }),
             None if count == 0 => break None,
@@ -252,15 +276,17 @@ mod tests {
     #[test]
     fn the_bound_is_on_what_comes_out_and_lies_between_bytes() {
         let unpacked = |bytes: &[u8], most| {
-            let (file, cut) = copy(&mut &bytes[..], tempfile::tempfile().unwrap(), (Compression::Xz, 0), most).unwrap();
+            let (scratch, packed) = (tempfile::tempfile().unwrap(), (Compression::Gzip, 0));
+            let (file, cut) =
+                copy(&mut &bytes[..], scratch, packed, Bounds { limit: 1 << 30, left: most, others: 2 }).unwrap();
             (file.metadata().unwrap().len(), cut.is_some())
         };
         let (zeros, others) = (vec![0; 8 * CHUNK], vec![1; 8 * CHUNK]);
         let all = zeros.len() as u64;
-        for bytes in [zeros, others] {
-            assert_eq!(unpacked(&bytes, all), (all, false));
+        for (bytes, cost) in [(zeros, 1), (others, 2)] {
+            assert_eq!(unpacked(&bytes, all * cost), (all, false));
             for most in [1, CHUNK as u64, all - 1] {
-                assert_eq!(unpacked(&bytes, most), (most, true));
+                assert_eq!(unpacked(&bytes, most * cost), (most, true));
             }
         }
     }
