@@ -22,11 +22,11 @@ const XZ_MEMORY: u32 = 132 << 10;
 const CHUNK: usize = 64 << 10;
 
 /// What unpacking may cost, in bytes that come out: so many, and so many times the file's length. Real dumps are packed to a
-/// tenth or a hundredth, those with little in much memory to a three-hundredth. It is a bound on work, so zeros cost
+/// tenth or a hundredth, those with little in much memory to less. It is a bound on work, so zeros cost
 /// something too: 10 MB of gzip or zstd, which make 2 GB a second of them, may be 10 or 300 GB. Other bytes are written.
-const MOST: Budget = Budget { least: 2 << 30, times: 400, others: 3 };
+const MOST: Budget = Budget { least: 1 << 30, times: 300, others: 3 };
 /// The same for xz, which makes 350 MB a second of either; 10 MB may be 70 GB.
-const MOST_OF_XZ: Budget = Budget { least: 512 << 20, times: 100, others: 1 };
+const MOST_OF_XZ: Budget = Budget { least: 256 << 20, times: 100, others: 1 };
 
 /// What unpacking may cost.
 #[derive(Clone, Copy)]

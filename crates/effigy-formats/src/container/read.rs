@@ -32,8 +32,8 @@ const CACHED_FRAMES: std::ops::RangeInclusive<usize> = 2..=16;
 
 /// What decompressing may cost as long as a file is open: so many bytes of contents, and so many times the file's length.
 /// Real dumps are compressed to a tenth or a hundredth, and read once or twice; 10 MB of zeros are 300 GB.
-const LEAST_COST: u64 = 2 << 30;
-const COST_TIMES: u64 = 400;
+const LEAST_COST: u64 = 1 << 30;
+const COST_TIMES: u64 = 200;
 /// What a frame costs however short it is.
 const FRAME_COST: u64 = 16 << 10;
 /// Locks that keep threads from decompressing the same frame; frames share them.
