@@ -258,17 +258,20 @@ impl GoTable {
     /// name (`topofstack` in src/runtime/traceback.go of Go 1.16).
     fn nature(&self, function: &Function) -> Option<(bool, bool)> {
         let flags = if self.layout.version == Version::Go12 { 0 } else { self.byte(function, Field::Flags)? };
-        let name = || self.name(function).unwrap_or_default();
-        if !self.layout.version.is_relative() {
-            let name = name();
-            let name = name.strip_prefix(b"runtime.").unwrap_or_default();
-            let is_first = matches!(name, b"goexit" | b"mstart" | b"rt0_go");
-            let sets = matches!(name, b"mcall" | b"morestack" | b"systemstack" | b"asmcgocall" | b"gogo");
-            return Some((flags & TOP != 0 || is_first, flags & SETS_STACK != 0 || sets));
+        let (is_top, sets_stack) = (flags & TOP != 0, flags & SETS_STACK != 0);
+        if self.layout.version.is_relative() && !sets_stack {
+            return Some((is_top, false));
         }
-        // It changes stacks, but leaves its own frame on both of them (src/runtime/traceback.go of Go 1.19).
-        let sets_stack = flags & SETS_STACK != 0 && name() != "runtime.cgocallback";
-        Some((flags & TOP != 0, sets_stack))
+        let name = self.name(function).unwrap_or_default();
+        Some(match name.strip_prefix(b"runtime.").unwrap_or_default() {
+            b"goexit" | b"mstart" | b"rt0_go" => (true, sets_stack),
+            // It never returns: it leaves a goroutine, which may run elsewhere by now, for the next one.
+            b"mcall" => (true, true),
+            // It changes stacks, but leaves its own frame on both of them (src/runtime/traceback.go of Go 1.19).
+            b"cgocallback" => (is_top, false),
+            b"morestack" | b"systemstack" | b"asmcgocall" | b"gogo" => (is_top, true),
+            _ => (is_top, sets_stack),
+        })
     }
 }
 

@@ -30,7 +30,13 @@ const MAIN: u64 = TEXT - BASE;
 const CALLED: u64 = MAIN + 0x100;
 const EXIT: u64 = CALLED + 0x80;
 const SWITCH: u64 = EXIT + 0x20;
-const END: u64 = SWITCH + 0x40;
+const LEAVE: u64 = SWITCH + 0x40;
+const END: u64 = LEAVE + 0x40;
+
+/// A function that goes to another stack.
+fn special(name: &'static str) -> Function {
+    Function { name, size: 0x40, flags: SETS_STACK, depths: vec![(0x40, 0)], ..Function::default() }
+}
 
 /// Before Go 1.16 files are counted from 1.
 fn program(magic: u32) -> Program {
@@ -46,13 +52,8 @@ fn program(magic: u32) -> Program {
         },
         Function { name: "main.called", size: 0x80, flags: ASSEMBLY, depths: vec![(0x80, 8)], ..Function::default() },
         Function { name: "runtime.goexit", size: 0x20, flags: TOP, depths: vec![(0x20, 0)], ..Function::default() },
-        Function {
-            name: "runtime.mcall",
-            size: 0x40,
-            flags: SETS_STACK,
-            depths: vec![(0x40, 0)],
-            ..Function::default()
-        },
+        special("runtime.systemstack"),
+        special("runtime.mcall"),
     ];
     Program { magic, functions, ..Program::default() }
 }
@@ -86,7 +87,8 @@ fn check(table: &GoTable) {
     let depth = |offset| table.frame_at(offset).map(|frame| frame.depth);
     assert_eq!([MAIN, MAIN + 8, MAIN + 0xef, MAIN + 0xf0].map(depth), [Some(0), Some(0x40), Some(0x40), Some(0)]);
     let kind = |offset| table.frame_at(offset).map(|frame| (frame.is_first, frame.sets_stack));
-    assert_eq!([MAIN, EXIT, SWITCH].map(kind), [(false, false), (true, false), (false, true)].map(Some));
+    let kinds = [(false, false), (true, false), (false, true), (true, true)];
+    assert_eq!([MAIN, EXIT, SWITCH, LEAVE].map(kind), kinds.map(Some));
 }
 
 #[test]
@@ -223,7 +225,7 @@ fn functions_are_found_by_name() {
             found
         };
         assert_eq!(found("main.*"), [("main.main".to_owned(), MAIN), ("main.called".to_owned(), CALLED)]);
-        assert_eq!(found("runtime.m?all"), [("runtime.mcall".to_owned(), SWITCH)]);
+        assert_eq!(found("runtime.m?all"), [("runtime.mcall".to_owned(), LEAVE)]);
         assert!(found("nothing").is_empty());
     }
 }

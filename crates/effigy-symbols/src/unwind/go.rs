@@ -128,7 +128,7 @@ mod tests {
         let functions = vec![
             function("main.main", 0x100, 0, &[(0x10, 0), (0xe0, 0x20), (0x10, 0)]),
             function("runtime.goexit", 0x20, 5, &[(0x20, 0)]),
-            function("runtime.mcall", 0x40, 6, &[(0x40, 0)]),
+            function("runtime.systemstack", 0x40, 6, &[(0x40, 0)]),
             function("runtime.sigtramp", 0x40, 5, &[(0x40, 0x10)]),
             function("runtime.sigreturn", 0x20, 4, &[(0x20, 0)]),
         ];
