@@ -192,8 +192,8 @@ pub(super) struct Inlined {
     pub(super) parent: u64,
 }
 
-/// Words of `moduledata`, in which the linker tells the runtime where everything is: the address of the table, that of the
-/// names in it, the address of the code, and from where on it is searched for what `calls_word` tells.
+/// Words of `moduledata`, in which the linker tells the runtime where everything is. The first is the address of the table;
+/// these are those of the names in it and of the code.
 pub(super) const MODULE_NAMES: u64 = 1;
 pub(super) const MODULE_TEXT: u64 = 22;
 /// The word (`gofunc`) that tells to what the addresses of other things are relative. From Go 1.26 on it is the one before
