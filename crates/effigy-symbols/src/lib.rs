@@ -10,6 +10,7 @@ pub mod demangle;
 pub mod disassemble;
 pub mod dwarf;
 pub mod elf;
+pub mod go;
 pub mod image;
 pub mod index;
 mod intervals;

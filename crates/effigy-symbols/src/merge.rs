@@ -10,6 +10,7 @@ use crate::breakpad::BreakpadTable;
 use crate::demangle;
 use crate::dwarf::{DwarfFiles, DwarfTable};
 use crate::elf::ElfTable;
+use crate::go::{self, GoTable};
 use crate::image::Image;
 use crate::index::{Index, Remembered};
 use crate::locate;
@@ -68,6 +69,8 @@ impl Tables {
             let key = table.key();
             shared(Remembered::new(table, key, index.clone()))
         }));
+        // It has lines, which tables of symbols have not. Files with symbols alone have none.
+        tables.extend(images().find_map(GoTable::of_image).map(shared));
         for table in [ElfTable::whole, ElfTable::packed, ElfTable::dynamic] {
             tables.extend(images().filter_map(table).map(shared));
         }
@@ -121,12 +124,18 @@ impl SymbolTable for Tables {
     }
 
     /// A table of symbols is asked first, and DWARF, which takes far longer, for what it does not hold. That is also what
-    /// debuggers tell: a piece that the compiler split off a function is `f.cold`, and not `f`.
+    /// debuggers tell: a piece that the compiler split off a function is `f.cold`, and not `f`. Go's own table has no data,
+    /// and is asked in between.
     fn symbol_at(&self, offset: u64) -> Option<Symbol> {
         let holds = |symbol: &Symbol| symbol.size.is_some_and(|size| offset - symbol.offset < size);
-        let is_dwarf = |table: &&Arc<dyn SymbolTable>| table.source_of() == DWARF;
         let mut best: Option<Symbol> = None;
-        for table in self.tables.iter().filter(|table| !is_dwarf(table)).chain(self.tables.iter().filter(is_dwarf)) {
+        let mut tables: Vec<_> = self.tables.iter().collect();
+        tables.sort_by_key(|table| match table.source_of() {
+            DWARF => 2,
+            go::SOURCE => 1,
+            _ => 0,
+        });
+        for table in tables {
             let Some(symbol) = table.symbol_at(offset).filter(|symbol| symbol.offset <= offset) else { continue };
             if holds(&symbol) {
                 return Some(symbol);
@@ -141,9 +150,10 @@ impl SymbolTable for Tables {
     fn find(&self, pattern: &str, found: &mut dyn FnMut(Symbol) -> ControlFlow<()>) {
         // What has all symbols has the functions of the DWARF, and is searched without reading that.
         let has_all = self.tables.iter().any(|table| matches!(table.source_of(), "symtab" | "Mach-O symbols"));
+        let is_left_out = |table: &Arc<dyn SymbolTable>| has_all && matches!(table.source_of(), DWARF | go::SOURCE);
         let mut told = HashSet::new();
         let mut stopped = false;
-        for table in self.tables.iter().filter(|table| !(has_all && table.source_of() == DWARF)) {
+        for table in self.tables.iter().filter(|table| !is_left_out(table)) {
             if stopped {
                 break;
             }

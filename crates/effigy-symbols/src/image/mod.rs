@@ -271,6 +271,13 @@ impl Image {
         self.facts.base
     }
 
+    /// By how much the addresses that stand in it are above image addresses, wrapping: not at all in a file, and in memory
+    /// by as much as it was loaded above where it was linked to be.
+    #[must_use]
+    pub fn slide(&self) -> u64 {
+        self.source.loaded_at().map_or(0, |start| start.0.wrapping_sub(self.base()))
+    }
+
     /// What tells it from other versions of itself.
     #[must_use]
     pub fn identity(&self) -> &ImageIdentity {

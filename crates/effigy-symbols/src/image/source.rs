@@ -58,7 +58,15 @@ impl Source {
 
     /// Whether offsets are distances in memory.
     pub(crate) fn is_loaded(&self) -> bool {
-        matches!(self.kind, Kind::Loaded(_))
+        self.loaded_at().is_some()
+    }
+
+    /// Where in memory it begins, where it is in memory.
+    pub(crate) fn loaded_at(&self) -> Option<Address> {
+        match &self.kind {
+            Kind::Loaded(loaded) => loaded.start.checked_add(self.range.start),
+            Kind::File(_) | Kind::Bytes(_) => None,
+        }
     }
 
     /// Part of it: `size` bytes at `offset`; `None` where that is not inside.

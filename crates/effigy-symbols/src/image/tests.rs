@@ -4,7 +4,7 @@ mod builders;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::builders::{Elf, Pe, pdb};
+pub(crate) use self::builders::{Elf, Out, Pe, pdb};
 use super::*;
 
 /// The shared collection of dumps and of files with symbols; a test counts as skipped without it.

@@ -2,8 +2,8 @@
 //!
 //! Each frame is found by the surest way that there is for the code it is in: call frame information of ELF and Mach-O
 //! images (`dwarf`, on 32-bit ARM `exidx`), compact unwind information of Mach-O (`compact`), unwind tables of PE images
-//! (`pe`), STACK records of a Breakpad symbol file (`breakpad`), then the chain of frame pointers, and last a search of
-//! the stack for return addresses. Every frame says how it was found ([`Trust`]), and every stack why it ends ([`Stop`]).
+//! (`pe`), STACK records of a Breakpad symbol file (`breakpad`), the table of Go's runtime (`go`), then the chain of frame
+//! pointers, and last a search of the stack for return addresses. Every frame says how it was found ([`Trust`]), and every stack why it ends ([`Stop`]).
 //!
 //! No names are looked up here. Tables are hostile input: the work for a frame is bounded, and so are the frames.
 
@@ -15,6 +15,7 @@ mod compact;
 mod dwarf;
 mod exidx;
 mod frame_pointer;
+mod go;
 mod loaded;
 mod modules;
 mod pe;
@@ -68,6 +69,8 @@ pub enum Trust {
     Pe,
     /// By the STACK records of a Breakpad symbol file.
     Breakpad,
+    /// By the table that Go's own runtime unwinds by.
+    Go,
     /// By the chain of frame pointers; by what calls leave in a register or on top of the stack; or by the instructions
     /// from there to the function's return.
     FramePointer,
@@ -85,6 +88,7 @@ impl Trust {
             Self::Compact => "compact",
             Self::Pe => "pe",
             Self::Breakpad => "breakpad",
+            Self::Go => "go_table",
             Self::FramePointer => "frame_pointer",
             Self::Scan => "scan",
         }

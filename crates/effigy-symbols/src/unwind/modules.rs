@@ -12,9 +12,10 @@ use super::dwarf::{CfiSection, Row};
 use super::exidx::IndexTable;
 use super::pe::PeImage;
 use super::{UnwindImages, Unwinder};
+use crate::go::{GoFrame, GoTable};
 use crate::image::{Image, ImageKind};
 
-/// Rows of call frame information that are kept for a module.
+/// Rows of call frame information, and of other tables, that are kept for a module.
 const MOST_ROWS: usize = 1 << 16;
 
 /// Modules that are looked at for one address. Images overlap only where the kernel put the vdso into a gap of another.
@@ -40,7 +41,25 @@ struct Tables {
     compact: OnceLock<Option<CompactTable>>,
     pe: OnceLock<Option<PeImage>>,
     breakpad: OnceLock<Option<Arc<BreakpadUnwind>>>,
-    rows: RwLock<HashMap<u64, Option<Arc<Row>>>>,
+    rows: Kept<Option<Arc<Row>>>,
+    go: OnceLock<Option<GoTable>>,
+    go_frames: Kept<Option<GoFrame>>,
+}
+
+/// What was found for offsets into a module.
+type Kept<T> = RwLock<HashMap<u64, T>>;
+
+/// What was found for an offset before, or else is found now.
+fn kept<T: Clone>(kept: &Kept<T>, offset: u64, find: impl FnOnce() -> T) -> Option<T> {
+    if let Some(known) = kept.read().ok()?.get(&offset) {
+        return Some(known.clone());
+    }
+    let found = find();
+    let mut kept = kept.write().ok()?;
+    if kept.len() < MOST_ROWS {
+        kept.insert(offset, found.clone());
+    }
+    Some(found)
 }
 
 impl<'a> Modules<'a> {
@@ -114,16 +133,16 @@ impl<'a> Modules<'a> {
         context: &mut UnwindContext<usize>,
     ) -> Option<Arc<Row>> {
         let offset = address.0.checked_sub(self.module(index).range.start().0)?;
-        let rows = &self.tables[index].rows;
-        if let Some(row) = rows.read().ok()?.get(&offset) {
-            return row.clone();
-        }
-        let row = self.sections(index, memory).find_map(|section| section.row(offset, context)).map(Arc::new);
-        let mut rows = rows.write().ok()?;
-        if rows.len() < MOST_ROWS {
-            rows.insert(offset, row.clone());
-        }
-        row
+        let find = || self.sections(index, memory).find_map(|section| section.row(offset, context)).map(Arc::new);
+        kept(&self.tables[index].rows, offset, find)?
+    }
+
+    /// What Go's table, from the image's file or from memory, tells of an address of a module.
+    pub(super) fn go_frame(&self, index: usize, address: Address) -> Option<GoFrame> {
+        let offset = address.0.checked_sub(self.module(index).range.start().0)?;
+        let tables = &self.tables[index];
+        let table = tables.go.get_or_init(|| GoTable::of_image(self.image(index)?)).as_ref()?;
+        kept(&tables.go_frames, offset, || table.frame_at(offset))?
     }
 
     /// The sections to ask, each opened only when those before it know nothing.

@@ -151,6 +151,14 @@ impl FrameRegisters {
         let more = if self.architecture == Architecture::X86_64 { RSI_AND_RDI } else { 0 };
         Self { known: self.known & (self.abi.kept | more), ..*self }
     }
+
+    /// The same in Go, where functions keep but the frame pointer, by rules of their own. The bases of the segments of
+    /// x86-64 are the thread's.
+    pub(super) fn kept_by_go(&self) -> Self {
+        const BASES: u64 = 1 << 17 | 1 << 18;
+        let kept = if self.architecture == Architecture::X86_64 { BASES } else { 0 };
+        Self { known: self.known & kept, ..*self }
+    }
 }
 
 impl std::fmt::Debug for FrameRegisters {

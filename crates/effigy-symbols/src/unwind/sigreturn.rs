@@ -4,7 +4,7 @@
 //! arch/*/include/uapi/asm of Linux 6.18. glibc and the vdso describe their trampolines by call frame information, which
 //! is used first but on arm64, where the vdso's gives two registers of 33; musl's have none.
 
-use effigy_process::{Architecture, ByteOrder};
+use effigy_process::{Address, Architecture, ByteOrder};
 
 use super::registers::FrameRegisters;
 use super::step::{Caller, Failure};
@@ -55,6 +55,13 @@ impl Walk<'_, '_> {
             registers.set_by_name(name, self.pointer(at)?);
         }
         Ok(Caller { registers, cfa: None, trust: Trust::Cfi, signal: true, exact: true })
+    }
+
+    /// Whether what returns to an address, with this stack pointer, returns to a trampoline.
+    pub(super) fn returns_to_trampoline(&mut self, address: u64, sp: u64) -> bool {
+        let mut code = [0; LONGEST];
+        let count = self.unwinder.code(self.unsigned(Address(address)), &mut code);
+        self.saved(&code[..count], sp).is_ok()
     }
 
     fn saved(&mut self, code: &[u8], sp: u64) -> Result<Saved, Failure> {

@@ -254,8 +254,12 @@ impl<'u, 'a> Walk<'u, 'a> {
             Err(Failure::Nothing) => self.by_compact(module, frame, nature),
             other => other,
         };
-        match second {
+        let third = match second {
             Err(Failure::Nothing) => self.by_breakpad(module, frame, nature),
+            other => other,
+        };
+        match third {
+            Err(Failure::Nothing) => self.by_go(module, frame, nature),
             other => other,
         }
     }

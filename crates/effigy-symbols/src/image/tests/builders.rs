@@ -33,14 +33,14 @@ impl Default for Elf {
 }
 
 /// Writes numbers.
-struct Out {
-    bytes: Vec<u8>,
-    is_64: bool,
-    order: ByteOrder,
+pub(crate) struct Out {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) is_64: bool,
+    pub(crate) order: ByteOrder,
 }
 
 impl Out {
-    fn number(&mut self, value: u64, size: usize) -> &mut Self {
+    pub(crate) fn number(&mut self, value: u64, size: usize) -> &mut Self {
         let bytes = value.to_le_bytes();
         match self.order {
             ByteOrder::Little => self.bytes.extend(&bytes[..size]),
@@ -49,20 +49,20 @@ impl Out {
         self
     }
 
-    fn half(&mut self, value: u64) -> &mut Self {
+    pub(crate) fn half(&mut self, value: u64) -> &mut Self {
         self.number(value, 4)
     }
 
-    fn short(&mut self, value: u64) -> &mut Self {
+    pub(crate) fn short(&mut self, value: u64) -> &mut Self {
         self.number(value, 2)
     }
 
-    fn word(&mut self, value: u64) -> &mut Self {
+    pub(crate) fn word(&mut self, value: u64) -> &mut Self {
         let size = if self.is_64 { 8 } else { 4 };
         self.number(value, size)
     }
 
-    fn at(&mut self, offset: usize, fill: u8) -> &mut Self {
+    pub(crate) fn at(&mut self, offset: usize, fill: u8) -> &mut Self {
         assert!(self.bytes.len() <= offset);
         self.bytes.resize(offset, fill);
         self

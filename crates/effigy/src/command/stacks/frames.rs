@@ -31,7 +31,7 @@ pub(super) struct Row {
     line: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<u32>,
-    /// How it was found: `context`, `cfi`, `compact`, `pe`, `breakpad`, `frame_pointer` or `scan`.
+    /// How it was found: `context`, `cfi`, `compact`, `pe`, `breakpad`, `go_table`, `frame_pointer` or `scan`.
     trust: &'static str,
     /// Whether the kernel called it, to deliver a signal to the next one.
     signal: bool,
