@@ -220,7 +220,7 @@ fn a_damaged_frame_is_decompressed_once() {
     assert_eq!(reader.unreadable(0, 3000), None);
     assert!(matches!(reader.read_at(500, &mut [0; 1000]), Err(ContainerError::Corrupt { frame: 1, .. })));
     for _ in 0..1000 {
-        assert!(matches!(reader.read_at(1500, &mut [0; 1]), Err(ContainerError::Damaged { frame: 1 })));
+        assert!(matches!(reader.read_at(1500, &mut [0; 1]), Err(ContainerError::Damaged { frame: 1, .. })));
     }
     let range = |offset, length| reader.unreadable(offset, length).map(|found| found.range);
     assert_eq!(range(500, 1000), Some(1000..2000));
