@@ -1,5 +1,6 @@
 #![no_main]
-//! What holds names: symbol files of Breakpad's, tables of images, mangled names, code, and interpreters of Python.
+//! What holds names: symbol files of Breakpad's, tables of images and of Go's runtime, mangled names, code, and
+//! interpreters of Python.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -10,6 +11,7 @@ use effigy_symbols::SymbolTable;
 use effigy_symbols::breakpad::BreakpadTable;
 use effigy_symbols::disassemble::Disassembler;
 use effigy_symbols::dwarf::{DwarfFiles, LocalFiles};
+use effigy_symbols::go::GoTable;
 use effigy_symbols::image::Image;
 use effigy_symbols::index::Index;
 use effigy_symbols::merge::{ModuleFiles, Tables};
@@ -22,6 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
         breakpad(bytes);
     } else if let Some(memory) = bytes.strip_prefix(b"PYTHON") {
         interpreter(memory);
+    } else if let Some(table) = bytes.strip_prefix(b"GOTABLE") {
+        program_of_go(table);
     } else if let Ok(image) = Image::from_bytes(bytes.to_vec(), Path::new("fuzzed")) {
         tables(Arc::new(image));
     } else if let Some((&way, rest)) = bytes.split_first() {
@@ -63,6 +67,28 @@ fn tables(image: Arc<Image>) {
         drop((tables.names_at(offset), tables.symbol_at(offset)));
     }
     tables.find("*a*", &mut |_| ControlFlow::Continue(()));
+}
+
+/// The table in an image whose code is before it.
+fn program_of_go(table: &[u8]) {
+    const START: u64 = 0x40_0000;
+    const CODE: u64 = 0x1000;
+    let mut file = vec![0; CODE as usize];
+    file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    (file[18], file[32], file[54], file[56]) = (62, 64, 56, 2);
+    for (at, flags, from, size) in [(64, 5, 0, CODE), (120, 6, CODE, table.len() as u64)] {
+        (file[at], file[at + 4]) = (1, flags);
+        for (field, number) in [(8, from), (16, START + from), (32, size), (40, size)] {
+            file[at + field..at + field + 8].copy_from_slice(&number.to_le_bytes());
+        }
+    }
+    file.extend_from_slice(table);
+    let Ok(image) = Image::from_bytes(file, Path::new("fuzzed")) else { return };
+    let Some(table) = GoTable::of_image(&Arc::new(image)) else { return };
+    for offset in (0..CODE).step_by(0x10).chain([u64::MAX]) {
+        drop((table.names_at(offset), table.symbol_at(offset)));
+    }
+    table.find("*a*", &mut |_| ControlFlow::Continue(()));
 }
 
 /// Memory that begins with the interpreter's runtime, and whose pointers have sixteen bits that count.

@@ -97,7 +97,43 @@ pub(super) fn names(images: Vec<Vec<u8>>, symbol_files: &[Vec<u8>], objects: Vec
         with(PATTERN, format!("{pattern}{text:<length$.length$}").as_bytes())
     }));
     seeds.extend(code);
+    seeds.push([b"GOTABLE", &go_table()[..]].concat());
     seeds
+}
+
+/// A table of Go 1.20 with two functions, in the first of which is an inlined call, and `moduledata` behind it: at the
+/// addresses where the target puts them.
+fn go_table() -> Vec<u8> {
+    const TABLE: u64 = 0x40_1000;
+    const TEXT: u64 = 0x40_0100;
+    const NAMES: &[u8; 44] = b"\0main.main\0main.inlined\0runtime.goexit\0\0\0\0\0\0";
+    const FILES: &[u8; 16] = b"\0/src/main.go\0\0\0";
+    // Depths 0 and 16, line 7, file 0, and what is inlined: each value's change with its sign, and how many bytes.
+    const VALUES: &[u8; 20] = &[0, 2, 4, 32, 60, 0, 16, 64, 0, 2, 64, 0, 0, 8, 2, 56, 0, 2, 32, 0];
+    let (units, files) = (72 + NAMES.len(), 76 + NAMES.len());
+    let values = files + FILES.len();
+    let list = values + VALUES.len();
+    let mut table = 0xffff_fff1u32.to_le_bytes().to_vec();
+    table.extend([0, 0, 1, 8]);
+    let words = |table: &mut Vec<u8>, words: &[u64]| table.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    let halves = |table: &mut Vec<u8>, halves: &[u32]| table.extend(halves.iter().flat_map(|half| half.to_le_bytes()));
+    words(&mut table, &[2, 1, TEXT]);
+    words(&mut table, &[72, units, files, values, list].map(|place| place as u64));
+    table.extend(NAMES);
+    halves(&mut table, &[1]);
+    table.extend(FILES);
+    table.extend(VALUES);
+    halves(&mut table, &[0, 20, 64, 92, 96]);
+    // The last byte of the eleventh number is how many addresses of other things there are.
+    halves(&mut table, &[0, 1, 0, 0, 1, 9, 6, 3, 0, 3, 4 << 24, 0, 0, 12, 0, 0, 0, 0]);
+    halves(&mut table, &[64, 24, 0, 0, 17, 0, 0, 0, 0, 1, 1 << 8]);
+    table.resize(table.len().next_multiple_of(8), 0);
+    let calls = TABLE + table.len() as u64;
+    halves(&mut table, &[0, 11, 4, 3]);
+    let mut module = vec![0; 64];
+    (module[0], module[1], module[22], module[40]) = (TABLE, TABLE + 72, TEXT, calls);
+    words(&mut table, &module);
+    table
 }
 
 /// One record of each kind, at addresses that are asked for.
