@@ -454,7 +454,7 @@ export interface Frame {
   file: string | null;
   line: Count | null;
   column?: Count;
-  trust: "context" | "cfi" | "compact" | "pe" | "breakpad" | "frame_pointer" | "scan";
+  trust: "context" | "cfi" | "compact" | "pe" | "breakpad" | "go_table" | "frame_pointer" | "scan";
   signal: boolean;
   python: boolean;
 }
