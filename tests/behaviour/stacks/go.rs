@@ -127,7 +127,7 @@ fn stripped() {
     let dir = scratch();
     let (Some(whole), Some(exe)) = (build(&dir, "whole", WHOLE), build(&dir, "unwinding", STRIPPED)) else { return };
     let target = Plan::program(&exe).start();
-    rest(&target);
+    target.await_rest();
     let dump = dump_lively(&target, "dump.core", &["--kind", "full"]);
     let answer = stacks_of(&dump.path, &[]);
     if let Some(gdb) = oracle("gdb") {
