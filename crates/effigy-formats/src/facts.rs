@@ -146,6 +146,11 @@ struct StoredGap {
     detail: String,
 }
 
+/// Bytes that an object of a document has at least, on the whole, and how many objects may be shorter. An empty module has
+/// two bytes there and several hundred in memory.
+const LEAST_OBJECT: usize = 16;
+const FEW_OBJECTS: usize = 4096;
+
 /// A document of effigy's in a dump.
 pub(crate) struct Document {
     /// Where it begins, from the start of the file, in bytes.
@@ -156,6 +161,16 @@ pub(crate) struct Document {
 impl Document {
     /// What it says; `None` when it cannot be read, which becomes a warning.
     fn read<'a, T: Deserialize<'a>>(&'a self, what: &str, warnings: &mut Vec<Warning>) -> Option<T> {
+        let objects = self.text.bytes().filter(|byte| *byte == b'{').count();
+        let most = FEW_OBJECTS + self.text.len() / LEAST_OBJECT;
+        if objects > most {
+            let text = format!(
+                "{what} at offset {:#x}: {objects} objects, and in so short a text {most} at most",
+                self.offset
+            );
+            warn(Warning::at(self.offset, text), warnings);
+            return None;
+        }
         let outcome = serde_json::from_str(&self.text);
         // The place of the error is counted within the document.
         outcome
@@ -292,4 +307,25 @@ fn lossy_reference<S: serde::Serializer>(bytes: &&BString, serializer: S) -> Res
 /// Seconds since 1970 with their fraction; negative times are given as zero.
 pub(crate) fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_that_are_only_long_in_memory_are_not_made() {
+        let document = |modules: usize| {
+            let text = format!("{{\"modules\":[{}]}}", vec!["{}"; modules].join(","));
+            Document { offset: 0x40, text }
+        };
+        let (mut process, mut warnings) = (Process::default(), Vec::new());
+        complete(Some(&document(4000)), None, &mut process, &mut warnings);
+        assert_eq!((process.modules.len(), warnings.len()), (4000, 0));
+        let mut process = Process::default();
+        complete(Some(&document(8000)), None, &mut process, &mut warnings);
+        assert_eq!(process.modules.len(), 0);
+        let text = "effigy's facts at offset 0x40: 8001 objects, and in so short a text 5596 at most";
+        assert_eq!(warnings.iter().map(|warning| warning.text.as_str()).collect::<Vec<_>>(), [text]);
+    }
 }

@@ -165,18 +165,21 @@ fn a_launched_program_is_let_go() {
     let hold = dir.path().join("hold");
     std::fs::write(&hold, "").unwrap();
     let out = dir.path().join("a.core");
-    let mut words = vec!["run", "--on", "signal", "--signal", "SIGWINCH", "-n", "1", "-k", "mini"];
+    let mut words = vec!["run", "--on", "signal", "--signal", "SIGURG", "-n", "1", "-k", "mini"];
     words.extend(["--snapshot", "stop", "-o", out.to_str().unwrap(), "--", program.to_str().unwrap(), "alive", "4"]);
     let mut shell = job(&words, &[("EFFIGY_FAULT", Path::new("hold-reads")), ("EFFIGY_FAULT_HOLD", &hold)]);
     let (_, program) = launched(&mut shell);
+    // Not one that it sends itself: it must have come as far as telling that it is ready.
+    kill(Pid::from_raw(program), Signal::SIGURG).unwrap();
     until("the program stands still", || is_stopped(program));
     shell.ask(CONTROL_Z);
     sleep(Duration::from_millis(300));
     assert_eq!(number(&mut shell, "look x", "stops"), 0, "effigy stops while it holds the program");
     std::fs::remove_file(&hold).unwrap();
     until("effigy stops", || number(&mut shell, "look x", "stops") == 1);
-    assert!(out.exists(), "stopped before the dump was taken");
     shell.ask("continue");
+    // effigy may have been stopped before it gave the file its name.
+    until("the dump is there", || out.exists());
     until("the program goes on", || !thread_states(program).values().any(|letter| matches!(letter, 't' | 'T')));
     kill(Pid::from_raw(program), Signal::SIGKILL).unwrap();
     until("effigy ends", || number(&mut shell, "look x", "ended") == 1);

@@ -4,6 +4,7 @@ use std::fs;
 
 use super::{functions, stacks_of};
 use crate::harness::{Plan, compile, compile_go, dump_core, scratch};
+use crate::real_programs::dump_lively;
 
 /// No build id, and code that differs in one place.
 const NAMELESS: &str = "-Wl,--build-id=none";
@@ -44,7 +45,7 @@ fn by_the_build_id_of_go() {
         return;
     }
     let target = Plan::program(&program).start();
-    let dump = dump_core(&target, &["--kind", "mini"]);
+    let dump = dump_lively(&target, "dump.core", &["--kind", "mini"]);
     let names = functions(&stacks_of(&dump.path, &[]), "recursion");
     assert!(names.iter().any(|name| name == "main.recurse"), "{names:?}");
 }

@@ -16,8 +16,8 @@ use tempfile::TempDir;
 use super::{Mode, expect_mode_or_reason, modes};
 use crate::harmless::complaints_of_calls;
 use crate::harness::{
-    Dump, Effigy, Likeness, Mappings, Plan, Run, State, Target, Tolerance, alive, effigy, heavy, is_root, scratch,
-    skip, twins_of, verify, watched,
+    Dump, Effigy, Likeness, Mappings, Plan, Run, Running, State, Target, Tolerance, alive, effigy, heavy, is_root,
+    scratch, skip, status_field, twins_of, verify, watched,
 };
 
 /// A target whose dumper is killed, again and again.
@@ -303,6 +303,20 @@ fn is_empty(dir: &Path) -> bool {
     dir.read_dir().unwrap().next().is_none()
 }
 
+/// Waits until effigy does something about a signal, or has ended.
+fn await_listening(run: &mut Running, signal: Signal) {
+    let since = Instant::now();
+    let pid = run.pid();
+    let has = |field| {
+        let mask = status_field(pid, field).and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+        mask.is_some_and(|mask| mask & 1 << (signal as i32 - 1) != 0)
+    };
+    while !has("SigCgt") && !has("SigBlk") && !run.is_over() {
+        assert!(since.elapsed() < Duration::from_secs(60), "effigy does not listen to {signal}");
+        sleep(Duration::from_millis(1));
+    }
+}
+
 /// A signal that effigy obeys: nothing is left behind, neither in the target nor on the disk.
 #[test]
 fn cancelled() {
@@ -313,14 +327,19 @@ fn cancelled() {
             [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)].iter().cycle().take(6).enumerate()
         {
             let dir = scratch();
-            let run = dumping(mode, &target, dir.path(), "").start();
+            let mut run = dumping(mode, &target, dir.path(), "").start();
+            if round > 0 {
+                await_listening(&mut run, *signal);
+            }
             sleep(Duration::from_millis(10 + 25 * round as u64));
-            run.send(*signal);
+            if !run.is_over() {
+                run.send(*signal);
+            }
             let run = run.wait();
             before.assert_unharmed(Tolerance::STRICT);
             expect_no_twin(&target);
             mappings.assert_same();
-            // On a slow machine it may not even listen yet.
+            // It may not even listen yet.
             let ended_early = round == 0 && run.signal == Some(*signal as i32);
             if run.code != Some(0) {
                 assert!(ended_early || run.code == Some(*code), "{:?} {:?}: {}", run.code, run.signal, run.stderr);
