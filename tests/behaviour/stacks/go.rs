@@ -153,8 +153,9 @@ fn stripped() {
     for (tid, ours) in &ours {
         let whole = &whole[tid];
         assert_eq!(ours[..], whole[..ours.len().min(whole.len())]);
-        let more: Vec<_> = whole[ours.len()..].iter().filter(|line| !line.contains(" runtime.clone ")).collect();
-        assert!(more.is_empty(), "{more:?} behind {ours:#?}");
+        // Behind the first function of a stack lies what was there before: chance.
+        let is_first = |line: &String| FIRST.iter().any(|name| line.contains(&format!(" {name} ")));
+        assert!(whole.len() == ours.len() || ours.last().is_some_and(is_first), "{whole:#?} in place of {ours:#?}");
     }
     let first = &answer["threads"].as_array().unwrap()[0]["frames"][1];
     assert_eq!(first["trust"], "go_table", "{first}");
