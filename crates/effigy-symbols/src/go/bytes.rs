@@ -15,7 +15,7 @@ const PIECE: u64 = 4096;
 const MOST_PIECES: usize = 2048;
 
 /// Longest name that is read, in bytes. Names of closures in generic functions have some hundred.
-const LONGEST_TEXT: usize = 1 << 16;
+pub(super) const LONGEST_TEXT: usize = 1 << 16;
 
 /// Part of an image, by offset from its first byte.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::GoTable;
+use super::bytes::LONGEST_TEXT;
 use super::table::Function;
 use crate::name::{Name, Symbol, SymbolKind, SymbolTable};
 use crate::pattern::Pattern;
@@ -73,9 +74,12 @@ impl SymbolTable for GoTable {
         let pattern = Pattern::new(pattern);
         let mut left = self.bytes.size().saturating_mul(MOST_READINGS);
         let functions = (0..self.layout.functions).filter_map(|index| self.function(index));
-        for symbol in functions.filter_map(|function| self.symbol(&function)) {
-            let Some(rest) = left.checked_sub(symbol.name.len() as u64) else { return };
+        for symbol in functions.map(|function| self.symbol(&function)) {
+            // A name without an end was read as far as any is.
+            let cost = symbol.as_ref().map_or(LONGEST_TEXT, |symbol| symbol.name.len());
+            let Some(rest) = left.checked_sub(cost as u64) else { return };
             left = rest;
+            let Some(symbol) = symbol else { continue };
             if pattern.matches_symbol(&symbol.name) && found(symbol).is_break() {
                 return;
             }

@@ -1,5 +1,6 @@
 //! From an address to its function, and to what the table tells of the address.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bstr::BString;
@@ -17,6 +18,9 @@ use crate::name::SourceLine;
 
 /// Most stretches of code that are passed to find the one with an address.
 const MOST_STEPS: usize = 1 << 20;
+/// The same for all addresses together: a dump may have 10,000 threads at the end of as many stretches, and real functions
+/// have some hundred.
+const MOST_STEPS_IN_ALL: usize = 1 << 28;
 
 /// The table of functions of an image that Go's linker made.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct GoTable {
     text: u64,
     module: OnceLock<Option<u64>>,
     calls: OnceLock<Option<u64>>,
+    /// Stretches that may still be passed.
+    steps: AtomicUsize,
 }
 
 /// A function of the table.
@@ -70,7 +76,8 @@ impl GoTable {
     pub fn of_image(image: &Arc<Image>) -> Option<Self> {
         let (bytes, layout) = locate::table(image)?;
         let pointers = Pointers::new(image);
-        let mut table = Self { bytes, layout, pointers, text: 0, module: OnceLock::new(), calls: OnceLock::new() };
+        let (module, calls, steps) = (OnceLock::new(), OnceLock::new(), AtomicUsize::new(MOST_STEPS_IN_ALL));
+        let mut table = Self { bytes, layout, pointers, text: 0, module, calls, steps };
         if layout.version.is_relative() {
             table.text = table.find_text()?;
         }
@@ -180,6 +187,8 @@ impl GoTable {
         let mut numbers = self.bytes.cursor(at);
         let (mut end, mut value) = (function.start, -1i32);
         for _ in 0..MOST_STEPS {
+            let spend = |left: usize| left.checked_sub(1);
+            self.steps.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).ok()?;
             let start = end;
             let change = numbers.number()?;
             if change == 0 && start != function.start {
