@@ -87,8 +87,8 @@ mod tests {
     use effigy_process::Address;
     use proptest::prelude::*;
 
-    use super::super::testing::{Bytes, process, thread};
-    use super::super::{BreakpadUnwind, Stack, Stop, UnwindImages, Unwinder};
+    use super::super::testing::{Bytes, OneImage, process, thread};
+    use super::super::{Stack, Stop, Unwinder};
     use super::*;
     use crate::go::testing::{BASE, Function, Program, SIZE, TEXT};
     use crate::image::Image;
@@ -102,22 +102,6 @@ mod tests {
     const SWITCH: u64 = EXIT + 0x20;
     const HANDLER: u64 = SWITCH + 0x40;
     const TRAMPOLINE: u64 = HANDLER + 0x40;
-
-    struct One(Arc<Image>);
-
-    impl UnwindImages for One {
-        fn image(&self, _: usize) -> Option<Arc<Image>> {
-            Some(self.0.clone())
-        }
-
-        fn debug(&self, _: usize) -> Option<Arc<Image>> {
-            None
-        }
-
-        fn breakpad(&self, _: usize) -> Option<Arc<BreakpadUnwind>> {
-            None
-        }
-    }
 
     fn function(name: &'static str, size: u32, flags: u8, depths: &[(u32, i32)]) -> Function {
         Function { name, size, flags, depths: depths.to_vec(), ..Function::default() }
@@ -144,7 +128,7 @@ mod tests {
         words.iter().for_each(|(at, word)| stack[usize::try_from((at - LOW) / 8).unwrap()] = *word);
         let process = process(architecture, &[(BASE, SIZE as u64)], &[(LOW, 0x400, false), (TEXT, 0x1000, true)]);
         let (machine, quantum) = if architecture == Architecture::Aarch64 { (183, 4) } else { (62, 1) };
-        let images = One(image(machine, quantum));
+        let images = OneImage(image(machine, quantum));
         let memory = Bytes::new(&[Bytes::words(LOW, &stack)]);
         Unwinder::new(&process, &memory, &images).unwind(&thread(architecture, registers), 10)
     }

@@ -61,6 +61,23 @@ impl UnwindImages for NoImages {
     }
 }
 
+/// The same image for every module, and nothing beside it.
+pub(super) struct OneImage(pub(super) Arc<Image>);
+
+impl UnwindImages for OneImage {
+    fn image(&self, _: usize) -> Option<Arc<Image>> {
+        Some(self.0.clone())
+    }
+
+    fn debug(&self, _: usize) -> Option<Arc<Image>> {
+        None
+    }
+
+    fn breakpad(&self, _: usize) -> Option<Arc<BreakpadUnwind>> {
+        None
+    }
+}
+
 /// A process with modules and regions: start, size, executable.
 pub(super) fn process(architecture: Architecture, modules: &[(u64, u64)], regions: &[(u64, u64, bool)]) -> Process {
     let range = |start, size| AddressRange::sized(Address(start), size);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use effigy_process::{Address, Architecture};
 
-use super::super::testing::{Bytes, process, thread};
-use super::super::{BreakpadUnwind, Stack, Trust, UnwindImages, Unwinder};
+use super::super::testing::{Bytes, OneImage, process, thread};
+use super::super::{Stack, Trust, Unwinder};
 use super::encoding::{FrameLayout, Saved};
 use super::table::{CompactTable, Entry};
 use super::*;
@@ -89,22 +89,6 @@ fn table(pages: &[(bool, &[(u32, u32)])], end: u32) -> Vec<u8> {
         bytes.extend(word.to_le_bytes());
     }
     bytes
-}
-
-struct OneImage(Arc<Image>);
-
-impl UnwindImages for OneImage {
-    fn image(&self, _: usize) -> Option<Arc<Image>> {
-        Some(self.0.clone())
-    }
-
-    fn debug(&self, _: usize) -> Option<Arc<Image>> {
-        None
-    }
-
-    fn breakpad(&self, _: usize) -> Option<Arc<BreakpadUnwind>> {
-        None
-    }
 }
 
 fn image(architecture: Architecture, code: &[u8], table: &[u8]) -> Arc<Image> {
